@@ -1,0 +1,1 @@
+"""One folder per outside world; vendor types never leave their folder."""

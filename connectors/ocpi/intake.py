@@ -1,0 +1,338 @@
+"""Takes partners' objects in, however they come (pushed or pulled): stored as received first, then read,
+then turned into chargers and evidence. Every method is repeatable: a retry ends in the same state."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+import structlog
+from pydantic import ValidationError
+
+from connectors.ocpi import counts, evidence
+from connectors.ocpi.enums import EvseStatus
+from connectors.ocpi.mapping import Unmappable, chargers_of, terms_of
+from connectors.ocpi.merge import newer
+from connectors.ocpi.objects import Cdr, CommandResult, Location, Session, Tariff
+from connectors.ocpi.ports import AttemptOwner, LinkState, PartnerLink, PartnerUnit, RoamingStore, SentCommand
+from connectors.ports import ChargerCatalogue, EvidenceSink, Quarantine, RoutedEvidence
+from models.charger import Charger, TariffTerms
+from models.commands import CommandKind
+
+_log = structlog.get_logger(__name__)
+
+LOCATION, TARIFF, SESSION, CDR, TOKEN, COMMAND = "location", "tariff", "session", "cdr", "token", "command"
+_BROKEN: Final = (EvseStatus.OUTOFORDER, EvseStatus.INOPERATIVE)
+
+
+class Unreadable(ValueError):
+    """The object does not fit its schema; it is in quarantine. The text names fields, never values."""
+
+
+def object_key(country_code: str, party_id: str, object_id: str) -> str:
+    """How a partner's object is filed: parties compare without case, and so do ids."""
+    return f"{country_code}*{party_id}*{object_id}".upper()
+
+
+def faults_of(error: ValidationError) -> str:
+    """Where a body breaks its schema, without the values."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in item['loc'])}: {item['type']}"
+        for item in error.errors(include_url=False, include_input=False)[:5]
+    )[:300]
+
+
+class Intake:
+    """One per process. `meter_interval_s`: METER evidence comes at most this often per session."""
+
+    def __init__(
+        self,
+        store: RoamingStore,
+        sink: EvidenceSink,
+        catalogue: ChargerCatalogue,
+        quarantine: Quarantine,
+        *,
+        meter_interval_s: float = 60.0,
+    ) -> None:
+        self.store = store
+        self._sink = sink
+        self._catalogue = catalogue
+        self._quarantine = quarantine
+        self._meter_interval_s = meter_interval_s
+
+    async def set_aside(
+        self, link: PartnerLink, module: str, reason: str, body: Any, detail: str = ""
+    ) -> None:
+        """Keeps what cannot be used, raw, and counts it."""
+        raw = body if isinstance(body, bytes) else orjson.dumps(body)
+        counts.RECEIVED.labels(counts.module_label(module), "quarantined").inc()
+        await self._quarantine.keep(link.tenant_id, f"ocpi:{link.partner_id}", reason, raw, detail)
+
+    # --- locations and tariffs ----------------------------------------------------------------------------
+
+    async def take_location(self, link: PartnerLink, body: dict[str, Any]) -> bool:
+        """Stores a whole location and publishes its chargers. False when a newer one is stored already.
+        Raises Unreadable."""
+        try:
+            location = Location.model_validate(body)
+        except ValidationError as error:
+            await self.set_aside(link, "locations", "location_unreadable", body, faults_of(error))
+            raise Unreadable(faults_of(error)) from None
+        key = object_key(location.country_code, location.party_id, location.id)
+        async with self.store.unit(link) as unit:
+            await unit.lock(f"{LOCATION}:{key}")
+            stored = await unit.get(LOCATION, key)
+            if stored and newer(stored.body.get("last_updated"), body.get("last_updated")):
+                await self.set_aside(link, "locations", "location_older_than_stored", body)
+                return False
+            await unit.put(LOCATION, key, body, location.last_updated.at)
+            before = stored.body if stored else None
+            chargers = await self._publish(link, unit, location, body)
+        await self._tell_broken(link, before, location)
+        await self._catalogue.upsert(link.tenant_id, chargers)
+        return True
+
+    async def changed_location(
+        self, link: PartnerLink, unit: PartnerUnit, key: str, before: dict[str, Any], body: dict[str, Any]
+    ) -> tuple[Location, list[Charger]]:
+        """Stores a location whose part has changed, within the caller's transaction. Raises Unreadable
+        (nothing is stored then)."""
+        try:
+            location = Location.model_validate(body)
+        except ValidationError as error:
+            await self.set_aside(link, "locations", "location_part_unreadable", body, faults_of(error))
+            raise Unreadable(faults_of(error)) from None
+        await unit.put(LOCATION, key, body, location.last_updated.at)
+        return location, await self._publish(link, unit, location, body)
+
+    async def publish_changes(
+        self, link: PartnerLink, before: dict[str, Any], location: Location, chargers: list[Charger]
+    ) -> None:
+        """After the commit: the catalogue, and whoever charges at an EVSE that broke."""
+        await self._tell_broken(link, before, location)
+        await self._catalogue.upsert(link.tenant_id, chargers)
+
+    async def _publish(
+        self, link: PartnerLink, unit: PartnerUnit, location: Location, body: dict[str, Any]
+    ) -> list[Charger]:
+        ids = {str(t) for e in location.evses or [] for c in e.connectors for t in c.tariff_ids or []}
+        terms = await self._terms(unit, location, ids)
+        try:
+            found = chargers_of(link, location, terms)
+        except Unmappable as error:
+            await self.set_aside(link, "locations", "location_unmappable", body, str(error))
+            return []
+        for charger, address in found:
+            await unit.put_address(charger.charger_id, address)
+        return [charger for charger, _ in found]
+
+    async def _terms(
+        self, unit: PartnerUnit, location: Location, tariff_ids: set[str]
+    ) -> dict[str, TariffTerms | None]:
+        terms: dict[str, TariffTerms | None] = {}
+        for tariff_id in sorted(tariff_ids):
+            key = object_key(location.country_code, location.party_id, tariff_id)
+            stored = await unit.get(TARIFF, key)
+            if stored is not None and not stored.body.get("deleted"):
+                terms[tariff_id] = terms_of(Tariff.model_validate(stored.body))
+        return terms
+
+    async def _tell_broken(
+        self, link: PartnerLink, before: dict[str, Any] | None, location: Location
+    ) -> None:
+        old = Location.model_validate(before) if before else None
+        was = {str(evse.uid): evse.status for evse in (old.evses or [] if old else [])}
+        news = [
+            RoutedEvidence(
+                tenant_id=link.tenant_id,
+                evidence=evidence.of_broken_evse(
+                    location.country_code,
+                    location.party_id,
+                    evse.uid,
+                    connector.id,
+                    str(evse.status),
+                    evse.last_updated.at,
+                ),
+            )
+            for evse in location.evses or []
+            if evse.status in _BROKEN and str(evse.uid) in was and was[str(evse.uid)] not in _BROKEN
+            for connector in evse.connectors
+        ]
+        if news:
+            await self._sink.accept(news)
+
+    async def withdraw_location(self, link: PartnerLink, body: dict[str, Any]) -> None:
+        """The partner's full list no longer has this location: its chargers are not planned any more."""
+        try:
+            chargers = chargers_of(link, Location.model_validate(body), {}, vanished=True)
+        except (ValidationError, Unmappable):
+            return  # it was set aside when it came, and gave no chargers
+        await self._catalogue.upsert(link.tenant_id, [charger for charger, _ in chargers])
+
+    async def take_tariff(self, link: PartnerLink, body: dict[str, Any]) -> None:
+        """Raises Unreadable."""
+        try:
+            tariff = Tariff.model_validate(body)
+        except ValidationError as error:
+            await self.set_aside(link, "tariffs", "tariff_unreadable", body, faults_of(error))
+            raise Unreadable(faults_of(error)) from None
+        key = object_key(tariff.country_code, tariff.party_id, tariff.id)
+        async with self.store.unit(link) as unit:
+            await unit.put(TARIFF, key, body, tariff.last_updated.at)
+
+    async def drop_tariff(self, link: PartnerLink, key: str) -> bool:
+        """Marks a tariff as deleted; what it priced keeps its price. False when there is none."""
+        async with self.store.unit(link) as unit:
+            stored = await unit.get(TARIFF, key)
+            if stored is None or stored.body.get("deleted"):
+                return False
+            await unit.put(TARIFF, key, stored.body | {"deleted": True}, stored.last_updated)
+        return True
+
+    # --- sessions and charge records ----------------------------------------------------------------------
+
+    async def take_session(self, link: PartnerLink, body: dict[str, Any]) -> bool:
+        """Stores a whole session (a newer one that is stored stays) and hands its evidence on. Returns
+        whether it was the newest. Raises Unreadable."""
+        session = await self.read_session(link, body)
+        key = object_key(session.country_code, session.party_id, session.id)
+        async with self.store.unit(link) as unit:
+            await unit.lock(f"{SESSION}:{key}")
+            stored = await unit.get(SESSION, key)
+            newest = stored is None or not newer(stored.body.get("last_updated"), body.get("last_updated"))
+            if newest:
+                await unit.put(SESSION, key, body, session.last_updated.at)
+        # An older state that was overtaken still proves what it says (a start, say).
+        await self.tell_session(link, session)
+        return newest
+
+    async def read_session(self, link: PartnerLink, body: dict[str, Any]) -> Session:
+        """Raises Unreadable; the body is then in quarantine."""
+        try:
+            session = Session.model_validate(body)
+        except ValidationError as error:
+            await self.set_aside(link, "sessions", "session_unreadable", body, faults_of(error))
+            raise Unreadable(faults_of(error)) from None
+        if evidence.unit_slip(session.charging_periods, session.kwh):
+            await self.set_aside(
+                link, "sessions", "session_energy_unit", body, "kwh and periods differ by a unit"
+            )
+        return session
+
+    async def tell_session(self, link: PartnerLink, session: Session) -> None:
+        """Evidence of a session, to whoever it belongs."""
+        owner = await self._owner(
+            link,
+            session.authorization_reference,
+            session.location_id,
+            session.evse_uid,
+            session.cdr_token.uid,
+            session.start_date_time.at,
+            session.id,
+        )
+        found = evidence.of_session(session, owner.attempt_id if owner else None, self._meter_interval_s)
+        await self._route(link, owner, found)
+
+    async def take_charge_record(self, link: PartnerLink, body: dict[str, Any]) -> str:
+        """Stores a charge record and hands it on. Returns its key. Raises Unreadable, also when a record of
+        that id is stored with other content: charge records do not change."""
+        try:
+            cdr = Cdr.model_validate(body)
+        except ValidationError as error:
+            await self.set_aside(link, "cdrs", "charge_record_unreadable", body, faults_of(error))
+            raise Unreadable(faults_of(error)) from None
+        key = object_key(cdr.country_code, cdr.party_id, cdr.id)
+        async with self.store.unit(link) as unit:
+            await unit.lock(f"{CDR}:{key}")
+            stored = await unit.get(CDR, key)
+            if stored is None:
+                await unit.put(CDR, key, body, cdr.last_updated.at)
+        if stored is not None and stored.body != body:
+            await self.set_aside(link, "cdrs", "charge_record_changed", body)
+            raise Unreadable("a charge record with this id exists and differs")
+        if cdr.credit:
+            # It takes back money that may be settled: a person books it.
+            await self.set_aside(link, "cdrs", "charge_record_is_credit", body)
+            return key
+        if evidence.unit_slip(cdr.charging_periods, cdr.total_energy):
+            await self.set_aside(link, "cdrs", "charge_record_energy_unit", body)
+        owner = await self._owner(
+            link,
+            cdr.authorization_reference,
+            cdr.cdr_location.id,
+            cdr.cdr_location.evse_uid,
+            cdr.cdr_token.uid,
+            cdr.start_date_time.at,
+            cdr.session_id,
+        )
+        await self._route(link, owner, [evidence.of_charge_record(cdr, owner.attempt_id if owner else None)])
+        return key
+
+    async def _owner(
+        self,
+        link: PartnerLink,
+        reference: str | None,
+        location_id: str,
+        evse_uid: str,
+        token_uid: str,
+        started_at: datetime,
+        session_ref: str | None,
+    ) -> AttemptOwner | None:
+        """Our reference first; then the session's id; then token, EVSE and time (section 9 of the notes on
+        partners that drop the reference)."""
+        async with self.store.unit(link) as unit:
+            if reference and (owner := await unit.owner_by_reference(reference)):
+                counts.SESSION_EVIDENCE.labels("reference").inc()
+                return owner
+            if session_ref and (owner := await unit.owner_by_session(session_ref, location_id)):
+                counts.SESSION_EVIDENCE.labels("session").inc()
+                return owner
+            owner = await unit.owner_by_start(location_id, evse_uid, token_uid, started_at)
+        counts.SESSION_EVIDENCE.labels("window" if owner else "nobody").inc()
+        return owner
+
+    async def _route(
+        self, link: PartnerLink, owner: AttemptOwner | None, found: list[evidence.Evidence]
+    ) -> None:
+        await self._sink.accept(
+            [
+                RoutedEvidence(
+                    tenant_id=link.tenant_id, evidence=item, stop_id=owner.stop_id if owner else None
+                )
+                for item in found
+            ]
+        )
+
+    # --- command results ----------------------------------------------------------------------------------
+
+    async def take_command_result(self, link: PartnerLink, callback_id: str, body: dict[str, Any]) -> bool:
+        """The asynchronous answer to a command. False when no such command was sent to this partner.
+        Raises Unreadable."""
+        async with self.store.unit(link) as unit:
+            known = await unit.get(COMMAND, callback_id)
+            if known is None:
+                return False
+            sent = SentCommand.model_validate(known.body)
+            await unit.put("command_result", callback_id, body, datetime.now(UTC))
+        try:
+            result = CommandResult.model_validate(body)
+        except ValidationError as error:
+            await self.set_aside(link, "commands", "command_result_unreadable", body, faults_of(error))
+            raise Unreadable(faults_of(error)) from None
+        _log.info(
+            "command result", command_id=sent.command_id, kind=sent.kind, result=str(result.result)[:40]
+        )
+        if sent.kind is CommandKind.START:
+            # Results of stops are kept, not handed on: only the session's end proves a stop.
+            found = evidence.of_command_result(sent, result, datetime.now(UTC))
+            await self._sink.accept(
+                [RoutedEvidence(tenant_id=link.tenant_id, evidence=found, stop_id=sent.stop_id)]
+            )
+        return True
+
+
+def may_use(link: PartnerLink) -> bool:
+    """Whether the partner may use functional modules: TOKEN_A and TOKEN_B open versions and credentials
+    only."""
+    return link.state is LinkState.REGISTERED

@@ -1,0 +1,59 @@
+"""Names that processes and backends in any language rely on: queues, workflow and message names.
+
+They are part of the public contract (docs/workflow-contract.md): never rename one.
+"""
+
+from __future__ import annotations
+
+STOP_QUEUE = "backstop-stops"
+"""Workflows of stops, and activities without a home of their own (roaming and vehicle commands)."""
+PLANNER_QUEUE = "backstop-planner"
+ROAMING_QUEUE = "backstop-roaming"
+TELEMATICS_QUEUE = "backstop-telematics"
+
+
+def gateway_queue(instance: str) -> str:
+    """The queue of one OCPP gateway; the process that holds a charger's socket serves it."""
+    return f"backstop-ocpp-{instance}"
+
+
+def late_start_workflow_id(attempt_id: str) -> str:
+    """One guard per given-up attempt."""
+    return f"late-start:{attempt_id}"
+
+
+STOP_WORKFLOW = "ChargingStop"
+LATE_START_WORKFLOW = "LateStartGuard"
+
+UPDATE_ARRIVED = "driver_arrived"
+UPDATE_PROBLEM = "driver_reports_problem"
+UPDATE_CANCEL = "cancel_stop"
+UPDATE_CHOOSE = "choose_charger"
+UPDATE_APPROVE = "approve_plan"
+SIGNAL_ARRIVED = "arrived"
+SIGNAL_EVIDENCE = "evidence"
+QUERY_STATUS = "status"
+QUERY_TIMELINE = "timeline"
+
+ACTIVITY_PLAN = "plan_stop"
+ACTIVITY_RECORD = "record_stop"
+ACTIVITY_OPEN_STOP = "open_stop"
+ACTIVITY_OPEN_ATTEMPT = "open_attempt"
+ACTIVITY_FIND_ROUTE = "find_route"
+ACTIVITY_COMMAND = "command_charger"
+ACTIVITY_SETTLE = "price_session"
+ACTIVITY_LATE_SESSION_FACTS = "late_session_facts"
+ACTIVITY_BOOK_LATE_SESSION = "book_late_session"
+
+SEARCH_ATTRIBUTES: dict[str, str] = {
+    "BackstopTenant": "Keyword",
+    "StopPhase": "Keyword",
+    "StopOutcome": "Keyword",
+    "ReasonCode": "Keyword",
+    "ChargerId": "Keyword",
+    "SiteId": "Keyword",
+    "Attempt": "Int",
+    "ChargerProtocol": "Keyword",
+    "AwaitingHuman": "Bool",
+}
+"""Registered at start. Plain text for all who may list workflows: no personal data, ever."""

@@ -1,0 +1,256 @@
+"""The charging stop: what a caller asks for, what is going on, and how it ended."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from models.base import Message, StrictMessage, UtcDatetime
+from models.decision import Decision
+from models.ids import BusinessKey, ExternalId, TenantKey, fingerprint
+from models.money import Money
+from models.place import Place
+from models.reason_codes import NextStep, Party, ReasonCode
+from models.vehicle import VehicleState
+
+
+class StopPhase(StrEnum):
+    """The phases of a stop, in the order in which a calm one passes them."""
+
+    PLANNING = "planning"
+    EN_ROUTE = "en_route"
+    ARRIVED = "arrived"
+    STARTING = "starting"
+    CONFIRMING = "confirming"
+    CHARGING = "charging"
+    SETTLING = "settling"
+    CLOSED = "closed"
+
+
+class StopOutcome(StrEnum):
+    """How a stop ended; exactly one of these."""
+
+    CHARGED = "charged"
+    CHARGED_SHORT = "charged_short"
+    CANCELLED = "cancelled"
+    NO_SHOW = "no_show"
+    HANDED_TO_HUMAN = "handed_to_human"
+    NOT_CHARGED = "not_charged"
+
+
+class StopMode(StrEnum):
+    AUTO = "auto"
+    ASSISTED = "assisted"
+    SHADOW = "shadow"
+
+
+class StopRequest(StrictMessage):
+    """What a fleet backend asks for."""
+
+    business_key: BusinessKey
+    vehicle: VehicleState
+    target_soc_percent: Annotated[float, Field(gt=0, le=100, examples=[80.0])] = 80.0
+    destination: Place | None = None
+    latest_arrival: Annotated[UtcDatetime | None, Field(description="End of the arrival window.")] = None
+    latest_departure: UtcDatetime | None = None
+    token_uid: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9*._:~-]{1,20}$",
+            description="Charging token (OCPP idTag, OCPI token uid) of vehicle or badge; opaque to us.",
+            examples=["FLEET017"],
+        ),
+    ]
+    contract: Annotated[str, Field(max_length=64)] = ""
+    policy_id: Annotated[
+        str | None, Field(pattern=r"^[a-z0-9._-]{1,64}$", description="Default: the tenant's default policy.")
+    ] = None
+    excluded_charger_ids: Annotated[tuple[ExternalId, ...], Field(max_length=200)] = ()
+    mode: StopMode = StopMode.AUTO
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the whole request: the same key with another fingerprint is refused."""
+        return fingerprint(self.model_dump(mode="json"))
+
+
+class ChargingStopInput(Message):
+    """Input of the workflow. A backend in any language can start it: see docs/workflow-contract.md."""
+
+    tenant_id: TenantKey
+    request: StopRequest
+
+
+class AttemptState(StrEnum):
+    """`guarded`: given up, but it may still come alive; a late start is stopped and booked."""
+
+    OPEN = "open"
+    FAILED = "failed"
+    GUARDED = "guarded"
+    CHARGED = "charged"
+
+
+class Attempt(Message):
+    """One try at one connector."""
+
+    attempt_id: str
+    number: int
+    charger_id: str
+    site_id: str
+    operator: str
+    protocol: str
+    state: AttemptState = AttemptState.OPEN
+    opened_at: UtcDatetime
+    accepted_at: UtcDatetime | None = None
+    started_at: UtcDatetime | None = None
+    ended_at: UtcDatetime | None = None
+    session_ref: str | None = None
+    energy_kwh: float = 0.0
+    reason: ReasonCode | None = None
+    vendor_code: str = ""
+    detail: str = ""
+    fallback: NextStep | None = None
+    eta_impact_s: float | None = None
+
+
+class StopResult(Message):
+    """The typed result of the workflow; the stop's last word."""
+
+    stop_id: str
+    tenant_id: str
+    outcome: StopOutcome
+    reason: ReasonCode | None = None
+    energy_kwh: float = 0.0
+    cost_estimated: Money | None = None
+    cost_actual: Money | None = None
+    queue_minutes: Decimal = Decimal("0")
+    idle_minutes: Decimal = Decimal("0")
+    soc_percent: float | None = None
+    attempts: tuple[Attempt, ...] = ()
+    closed_at: UtcDatetime | None = None
+
+
+class StopView(Message):
+    """The status of a stop: the answer of the status query, of the API, and the row of the read model."""
+
+    stop_id: str
+    tenant_id: str
+    business_key: str
+    workflow_id: str
+    run_id: str = ""
+    vehicle_id: str
+    phase: StopPhase
+    outcome: StopOutcome | None = None
+    reason: ReasonCode | None = None
+    responsible: Party | None = None
+    next_step: NextStep | None = None
+    headline: Annotated[str, Field(description="One sentence for a person.")] = ""
+    driver_advice: str = ""
+    awaiting_human_until: UtcDatetime | None = None
+    awaiting_approval_until: UtcDatetime | None = None
+    charger_id: str | None = None
+    site_id: str | None = None
+    charger_place: Place | None = None
+    attempt_number: int = 0
+    eta_impact_s: float | None = None
+    arrive_by: UtcDatetime | None = None
+    options: dict[str, str] = {}
+    alternatives: tuple[str, ...] = ()
+    result: StopResult | None = None
+    attempts: tuple[Attempt, ...] = ()
+    policy_version: str = ""
+    fingerprint: str = ""
+    telematics_id: str | None = None
+    created_at: UtcDatetime
+    updated_at: UtcDatetime
+    version: int = 0
+
+
+class StopEvent(Message):
+    """One transition of a stop. (stop_id, seq) is unique: a repeat of the same event changes nothing."""
+
+    stop_id: str
+    seq: int
+    at: UtcDatetime
+    type: Annotated[str, Field(examples=["attempt.failed"])]
+    phase: StopPhase
+    text: Annotated[str, Field(description="One sentence for a person; no personal data.")]
+    attempt_number: int | None = None
+    charger_id: str | None = None
+    reason: ReasonCode | None = None
+    vendor_code: str = ""
+    next_step: NextStep | None = None
+    eta_impact_s: float | None = None
+    data: dict[str, Any] = {}
+
+
+class StopRecord(Message):
+    """What one `record` writes in one transaction: the view, new events, and new decisions."""
+
+    view: StopView
+    request: StopRequest | None = None
+    events: tuple[StopEvent, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+
+
+# Messages of the workflow (Updates and Signals).
+
+
+class ArrivalReport(StrictMessage):
+    """The driver (or the driver's app) says that the vehicle stands at the charger."""
+
+    event_id: Annotated[str, Field(min_length=1, max_length=100, examples=["app-7f31"])]
+    charger_id: Annotated[ExternalId | None, Field(description="Default: the charger of the plan.")] = None
+    at: UtcDatetime | None = None
+
+
+class ProblemKind(StrEnum):
+    OCCUPIED = "occupied"
+    BLOCKED = "blocked"
+    CLOSED = "closed"
+    BROKEN = "broken"
+    CABLE = "cable"
+    OTHER = "other"
+
+
+class ProblemReport(StrictMessage):
+    """The driver says that something is wrong at the charger."""
+
+    event_id: Annotated[str, Field(min_length=1, max_length=100)]
+    kind: ProblemKind
+    charger_id: ExternalId | None = None
+    note: Annotated[str, Field(max_length=500, description="Kept in the event log; no personal data.")] = ""
+
+
+class CancelRequest(StrictMessage):
+    event_id: Annotated[str, Field(min_length=1, max_length=100)]
+    by: Annotated[str, Field(pattern=r"^(driver|fleet)$")] = "fleet"
+    note: Annotated[str, Field(max_length=500)] = ""
+
+
+class ChooseCharger(StrictMessage):
+    """Driver or dispatcher wants another charger (or picks one for an open hand-over)."""
+
+    event_id: Annotated[str, Field(min_length=1, max_length=100)]
+    charger_id: ExternalId
+    by: Annotated[str, Field(pattern=r"^(driver|fleet)$")] = "fleet"
+
+
+class Approval(StrictMessage):
+    """Answer to an assisted plan."""
+
+    event_id: Annotated[str, Field(min_length=1, max_length=100)]
+    approved: bool
+    charger_id: ExternalId | None = None
+
+
+class Receipt(Message):
+    """Answer to an Update: where the stop stands after it. `duplicate` marks a repeat of an event id."""
+
+    stop_id: str
+    phase: StopPhase
+    charger_id: str | None = None
+    duplicate: bool = False

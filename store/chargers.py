@@ -1,0 +1,217 @@
+"""Chargers, vehicle models, policies."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from math import cos, radians
+from typing import Any
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.dialects.postgresql import insert
+
+from models.charger import Charger, ConnectorStatus
+from models.ids import TenantId
+from models.place import Place
+from models.policy import Policy
+from models.tables.chargers import ChargerRow, PolicyRow, VehicleModelRow
+from models.vehicle import VehicleModel
+from store.errors import PolicyConflict
+from store.scope import TenantScope, table_of
+
+_CHARGER = table_of(ChargerRow)
+_MODEL = table_of(VehicleModelRow)
+_POLICY = table_of(PolicyRow)
+_KM_PER_DEGREE = 111.2
+_ROWS_PER_INSERT = 500
+
+
+class ChargerRepository:
+    def __init__(self, scope: TenantScope) -> None:
+        self._connection = scope.connection
+        self._tenant_id: TenantId = scope.tenant_id
+
+    async def upsert(self, chargers: list[Charger]) -> int:
+        """Write chargers as they are listed. A status that is older than the one known is not taken."""
+        rows = [self._row(charger) for charger in {c.charger_id: c for c in chargers}.values()]
+        for start in range(0, len(rows), _ROWS_PER_INSERT):
+            statement = insert(_CHARGER).values(rows[start : start + _ROWS_PER_INSERT])
+            new = statement.excluded
+            listed = ("site_id", "station_id", "evse_uid", "connector_number", "protocol")
+            await self._connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["tenant_id", "charger_id"],
+                    set_={
+                        **{name: new[name] for name in (*listed, "latitude", "longitude", "body")},
+                    },
+                )
+            )
+        for charger in chargers:
+            if charger.status_at is not None:
+                await self.set_status(charger.charger_id, charger.status, charger.status_at)
+        return len(rows)
+
+    def _row(self, charger: Charger) -> dict[str, Any]:
+        return {
+            "tenant_id": self._tenant_id,
+            "charger_id": charger.charger_id,
+            "site_id": charger.site_id,
+            "station_id": charger.station_id,
+            "evse_uid": charger.evse_uid,
+            "connector_number": charger.connector_number,
+            "protocol": str(charger.protocol),
+            "latitude": charger.place.latitude,
+            "longitude": charger.place.longitude,
+            "status": str(charger.status),
+            "status_at": charger.status_at,
+            "start_successes": charger.start_successes,
+            "start_failures": charger.start_failures,
+            "body": charger.model_dump(mode="json"),
+        }
+
+    async def get(self, charger_id: str) -> Charger | None:
+        rows = await self._read(_CHARGER.c.charger_id == charger_id)
+        return rows[0] if rows else None
+
+    async def by_station(self, station_id: str) -> list[Charger]:
+        return await self._read(_CHARGER.c.station_id == station_id)
+
+    async def by_evse(self, station_id: str, evse_uid: str) -> list[Charger]:
+        return await self._read(_CHARGER.c.station_id == station_id, _CHARGER.c.evse_uid == evse_uid)
+
+    async def list(self, limit: int, after: str | None = None) -> list[Charger]:
+        where = [_CHARGER.c.charger_id > after] if after is not None else []
+        return await self._read(*where, limit=limit)
+
+    async def nearby(self, place: Place, radius_km: float, limit: int) -> list[Charger]:
+        """Chargers within a radius, nearest first, ties by id; at most `limit`."""
+        d_lat = radius_km / _KM_PER_DEGREE
+        d_lon = radius_km / (_KM_PER_DEGREE * max(0.05, cos(radians(place.latitude))))
+        found = await self._read(
+            _CHARGER.c.latitude.between(place.latitude - d_lat, place.latitude + d_lat),
+            _CHARGER.c.longitude.between(place.longitude - d_lon, place.longitude + d_lon),
+        )
+        ranked = sorted((place.distance_m(charger.place), charger.charger_id, charger) for charger in found)
+        return [charger for distance_m, _, charger in ranked if distance_m <= radius_km * 1000][:limit]
+
+    async def set_status(self, charger_id: str, status: ConnectorStatus, at: datetime) -> None:
+        """Take a newer status; an older one changes nothing."""
+        await self._connection.execute(
+            _CHARGER.update()
+            .where(
+                _CHARGER.c.tenant_id == self._tenant_id,
+                _CHARGER.c.charger_id == charger_id,
+                (_CHARGER.c.status_at.is_(None)) | (_CHARGER.c.status_at <= at),
+            )
+            .values(status=str(status), status_at=at)
+        )
+
+    async def count_start(self, charger_id: str, success: bool) -> None:
+        column = _CHARGER.c.start_successes if success else _CHARGER.c.start_failures
+        await self._connection.execute(
+            _CHARGER.update()
+            .where(_CHARGER.c.tenant_id == self._tenant_id, _CHARGER.c.charger_id == charger_id)
+            .values({column: column + 1})
+        )
+
+    async def _read(self, *where: ColumnElement[bool], limit: int | None = None) -> list[Charger]:
+        found = await self._connection.execute(
+            select(
+                _CHARGER.c.body,
+                _CHARGER.c.status,
+                _CHARGER.c.status_at,
+                _CHARGER.c.start_successes,
+                _CHARGER.c.start_failures,
+            )
+            .where(_CHARGER.c.tenant_id == self._tenant_id, *where)
+            .order_by(_CHARGER.c.charger_id)
+            .limit(limit)
+        )
+        return [
+            Charger.model_validate(
+                {
+                    **row.body,
+                    "status": row.status,
+                    "status_at": row.status_at,
+                    "start_successes": row.start_successes,
+                    "start_failures": row.start_failures,
+                }
+            )
+            for row in found
+        ]
+
+
+class VehicleRepository:
+    def __init__(self, scope: TenantScope) -> None:
+        self._connection = scope.connection
+        self._tenant_id: TenantId = scope.tenant_id
+
+    async def upsert_models(self, models: list[VehicleModel]) -> int:
+        rows = [
+            {"tenant_id": self._tenant_id, "model_id": m.model_id, "body": m.model_dump(mode="json")}
+            for m in {m.model_id: m for m in models}.values()
+        ]
+        for start in range(0, len(rows), _ROWS_PER_INSERT):
+            statement = insert(_MODEL).values(rows[start : start + _ROWS_PER_INSERT])
+            await self._connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["tenant_id", "model_id"], set_={"body": statement.excluded.body}
+                )
+            )
+        return len(rows)
+
+    async def model(self, model_id: str) -> VehicleModel | None:
+        found = await self._connection.execute(
+            select(_MODEL.c.body).where(_MODEL.c.tenant_id == self._tenant_id, _MODEL.c.model_id == model_id)
+        )
+        body = found.scalar_one_or_none()
+        return VehicleModel.model_validate(body) if body else None
+
+    async def list_models(self, limit: int) -> list[VehicleModel]:
+        found = await self._connection.execute(
+            select(_MODEL.c.body)
+            .where(_MODEL.c.tenant_id == self._tenant_id)
+            .order_by(_MODEL.c.model_id)
+            .limit(limit)
+        )
+        return [VehicleModel.model_validate(body) for body in found.scalars()]
+
+
+class PolicyRepository:
+    def __init__(self, scope: TenantScope) -> None:
+        self._connection = scope.connection
+        self._tenant_id: TenantId = scope.tenant_id
+
+    async def put(self, policy: Policy) -> None:
+        """Add a revision. Raises PolicyConflict where it exists with other content."""
+        await self._connection.execute(
+            insert(_POLICY)
+            .values(
+                tenant_id=self._tenant_id,
+                policy_id=policy.policy_id,
+                revision=policy.revision,
+                version=policy.version,
+                body=policy.model_dump(mode="json"),
+            )
+            .on_conflict_do_nothing()
+        )
+        found = await self._connection.execute(
+            select(_POLICY.c.version).where(
+                _POLICY.c.tenant_id == self._tenant_id,
+                _POLICY.c.policy_id == policy.policy_id,
+                _POLICY.c.revision == policy.revision,
+            )
+        )
+        if found.scalar_one() != policy.version:
+            raise PolicyConflict(f"{policy.policy_id}@{policy.revision} exists with other content")
+
+    async def active(self, policy_id: str | None) -> Policy:
+        """The newest revision of a policy; the built-in default where the tenant has none of that name."""
+        wanted = policy_id or "default"
+        found = await self._connection.execute(
+            select(_POLICY.c.body)
+            .where(_POLICY.c.tenant_id == self._tenant_id, _POLICY.c.policy_id == wanted)
+            .order_by(_POLICY.c.revision.desc())
+            .limit(1)
+        )
+        body = found.scalar_one_or_none()
+        return Policy.model_validate(body) if body else Policy(policy_id=wanted)

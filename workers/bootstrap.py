@@ -1,0 +1,148 @@
+"""The one place where concrete parts meet: settings become a store, a client, connectors and workers."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import TLSConfig
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities.charger_commands import ChargerCommands
+from activities.planner import Planner
+from activities.stop_records import StopRecords
+from connectors.ports import CommandPort
+from models.charger import Protocol
+from models.contract import PLANNER_QUEUE, ROAMING_QUEUE, STOP_QUEUE, TELEMATICS_QUEUE
+from store.database import Store
+from workers.evidence_relay import EvidenceRelay
+from workers.observability import temporal_runtime, tracing_interceptors
+from workers.settings import Settings
+from workflows.charging_stop import ChargingStop
+from workflows.late_start_guard import LateStartGuard
+
+FIXED_QUEUES = {Protocol.OCPI: ROAMING_QUEUE, Protocol.ENODE: TELEMATICS_QUEUE}
+
+
+@dataclass
+class House:
+    """What every process has: settings, the store, a Temporal client, and the way evidence goes in."""
+
+    settings: Settings
+    store: Store
+    client: Client
+    relay: EvidenceRelay
+
+
+async def connect_temporal(settings: Settings, service: str) -> Client:
+    """A client with our data converter; tracing and metrics where settings switch them on. Keeps trying
+    while the server is away: start order of processes does not matter."""
+    runtime = temporal_runtime(settings)
+    key = settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else None
+    while True:
+        try:
+            return await Client.connect(
+                settings.temporal_address,
+                namespace=settings.temporal_namespace,
+                api_key=key,
+                tls=TLSConfig() if settings.temporal_tls else False,
+                data_converter=pydantic_data_converter,
+                interceptors=tracing_interceptors(settings, service),
+                runtime=runtime,
+            )
+        except RuntimeError:
+            await asyncio.sleep(0.5)
+
+
+@asynccontextmanager
+async def open_house(settings: Settings, service: str) -> AsyncGenerator[House, None]:
+    store = Store(settings.database_url)
+    client = await connect_temporal(settings, service)
+    relay = EvidenceRelay(store, client)
+    relay.start()
+    try:
+        yield House(settings, store, client, relay)
+    finally:
+        await relay.stop()
+        await store.dispose()
+
+
+def stop_signal() -> asyncio.Event:
+    """Set on SIGTERM or SIGINT: every process then drains and ends."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    return stopped
+
+
+def sandbox() -> SandboxedWorkflowRunner:
+    """Our words pass through (they are pure and immutable); everything else is imported anew per run."""
+    return SandboxedWorkflowRunner(
+        restrictions=SandboxRestrictions.default.with_passthrough_modules("models", "workflows")
+    )
+
+
+def stop_worker(house: House, *, task_queue: str = STOP_QUEUE) -> Worker:
+    """Workflows of stops and the activities on our own store."""
+    records = StopRecords(house.store, FIXED_QUEUES)
+    settings = house.settings
+    return Worker(
+        house.client,
+        task_queue=task_queue,
+        workflows=[ChargingStop, LateStartGuard],
+        activities=[
+            records.open_stop,
+            records.record_stop,
+            records.open_attempt,
+            records.find_route,
+            records.price_session,
+            records.late_session_facts,
+            records.book_late_session,
+        ],
+        workflow_runner=sandbox(),
+        max_cached_workflows=settings.workflow_cache,
+        max_concurrent_activities=settings.max_concurrent_activities,
+        graceful_shutdown_timeout=timedelta(seconds=settings.drain_s),
+    )
+
+
+def command_worker(house: House, task_queue: str, ports: dict[Protocol, CommandPort]) -> Worker:
+    """Commands to peers that have a queue of their own (a gateway, the roaming partners, the vehicles)."""
+    commands = ChargerCommands(house.store, ports)
+    return Worker(
+        house.client,
+        task_queue=task_queue,
+        activities=[commands.command_charger],
+        max_concurrent_activities=house.settings.max_concurrent_activities,
+        graceful_shutdown_timeout=timedelta(seconds=house.settings.drain_s),
+    )
+
+
+def planner_worker(house: House, *, task_queue: str = PLANNER_QUEUE) -> Worker:
+    return Worker(
+        house.client,
+        task_queue=task_queue,
+        activities=[Planner(house.store).plan_stop],
+        max_concurrent_activities=8,
+        graceful_shutdown_timeout=timedelta(seconds=house.settings.drain_s),
+    )
+
+
+async def run_until(stopped: asyncio.Event, *workers: Worker) -> None:
+    """Run workers side by side; on the stop signal they drain and end."""
+    running = [asyncio.create_task(worker.run()) for worker in workers]
+    waiting = asyncio.create_task(stopped.wait())
+    done, _ = await asyncio.wait([waiting, *running], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.gather(*(worker.shutdown() for worker in workers))
+    waiting.cancel()
+    for task in done - {waiting}:
+        task.result()  # a worker that ended by itself: say why
+    await asyncio.gather(*running)

@@ -1,0 +1,55 @@
+"""Settings of every process, from the environment (prefix BACKSTOP_) or secret files.
+
+The same names serve `make dev`, the image and production. Insecure defaults exist only in `environment=dev`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_DEV_SECRET = "development-only"  # noqa: S105  refused outside development, see below
+
+
+class Settings(BaseSettings):
+    """One process's settings. Raises ValueError in production where a secret is missing."""
+
+    model_config = SettingsConfigDict(env_prefix="BACKSTOP_", extra="ignore")
+
+    environment: Literal["dev", "production"] = "dev"
+    database_url: str = "postgresql://postgres@127.0.0.1:5432/backstop"
+    temporal_address: str = "127.0.0.1:7233"
+    temporal_namespace: str = "default"
+    temporal_api_key: SecretStr | None = None
+    temporal_tls: bool = False
+
+    api_host: str = "127.0.0.1"
+    api_port: int = 8080
+    public_url: str = Field("http://127.0.0.1:8080", description="How partners reach our API process.")
+    cursor_secret: SecretStr = SecretStr(_DEV_SECRET)
+
+    gateway_host: str = "127.0.0.1"
+    gateway_port: int = 9310
+    gateway_health_port: int = 9311
+    gateway_instance: str = "gw-1"
+    meter_evidence_interval_s: float = 60.0
+
+    otel_endpoint: str | None = Field(None, description="OTLP/HTTP collector; unset = no tracing.")
+    metrics_port: int | None = Field(None, description="Prometheus port of workers; unset = no metrics.")
+    metrics_host: str = "127.0.0.1"
+    log_level: str = "INFO"
+    log_format: Literal["json", "console"] = "json"
+
+    workflow_cache: int = 1000
+    max_concurrent_activities: int = 100
+    drain_s: float = Field(12.0, description="For running work to finish on SIGTERM.")
+    enode_config: Path | None = Field(None, description="JSON file with telematics connections.")
+
+    @model_validator(mode="after")
+    def _no_development_secrets_in_production(self) -> Settings:
+        if self.environment == "production" and self.cursor_secret.get_secret_value() == _DEV_SECRET:
+            raise ValueError("BACKSTOP_CURSOR_SECRET must be set in production")
+        return self
