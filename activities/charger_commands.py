@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from store.database import Store
 from temporalio import activity
 
 from connectors.ports import CommandPort
@@ -14,6 +13,7 @@ from models.commands import ChargerCommand, CommandOutcome, CommandReply
 from models.contract import ACTIVITY_COMMAND
 from models.ids import TenantId
 from models.reason_codes import ReasonCode
+from store.database import Store
 
 _HEARTBEAT_S = 2.0
 

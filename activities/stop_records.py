@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from planning.price import price_session
-from store.attempts import AttemptIntent
-from store.database import Store
-from store.errors import ConnectorBusy, VehicleBusy
 from temporalio import activity
 
 from models.activity_messages import (
@@ -36,6 +32,10 @@ from models.ids import TenantId
 from models.reason_codes import ReasonCode
 from models.stop import AttemptState, StopEvent, StopPhase, StopRecord
 from models.vehicle import VehicleModel, VehicleState
+from planning.price import price_session
+from store.attempts import AttemptIntent
+from store.database import Store
+from store.errors import ConnectorBusy, VehicleBusy
 
 
 class StopRecords:

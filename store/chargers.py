@@ -6,7 +6,7 @@ from datetime import datetime
 from math import cos, radians
 from typing import Any
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from models.charger import Charger, ConnectorStatus
@@ -86,9 +86,15 @@ class ChargerRepository:
         """Chargers within a radius, nearest first, ties by id; at most `limit`."""
         d_lat = radius_km / _KM_PER_DEGREE
         d_lon = radius_km / (_KM_PER_DEGREE * max(0.05, cos(radians(place.latitude))))
+        # The box may reach over the date line: it is looked at from both sides.
+        longitudes = [
+            _CHARGER.c.longitude.between(place.longitude + turn - d_lon, place.longitude + turn + d_lon)
+            for turn in (0, 360, -360)
+            if turn == 0 or abs(place.longitude + turn) - d_lon <= 180
+        ]
         found = await self._read(
             _CHARGER.c.latitude.between(place.latitude - d_lat, place.latitude + d_lat),
-            _CHARGER.c.longitude.between(place.longitude - d_lon, place.longitude + d_lon),
+            or_(*longitudes),
         )
         ranked = sorted((place.distance_m(charger.place), charger.charger_id, charger) for charger in found)
         return [charger for distance_m, _, charger in ranked if distance_m <= radius_km * 1000][:limit]

@@ -87,7 +87,8 @@ class PartnerRepository:
         body: dict[str, Any],
         last_updated: datetime | None = None,
     ) -> None:
-        """Keep the newest form of an object, as received."""
+        """Keep the last form of an object, as received. What is last, the caller decides, under its own lock:
+        `last_updated` is the partner's clock, or another process's, and is only kept."""
         statement = insert(_OBJECT).values(
             tenant_id=self._tenant_id,
             partner_id=partner_id,

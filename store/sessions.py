@@ -67,12 +67,16 @@ class SessionRepository:
                 meter_start_wh=meter_start_wh,
                 meter_wh=meter_start_wh,
             )
-            .on_conflict_do_nothing(constraint="uq_ocpp_transaction_start")
+            .on_conflict_do_nothing()
             .returning(_TRANSACTION)
         )
         row = written.mappings().first()
         if row is not None:
             return _transaction(dict(row), fresh=True)
+        if transaction_ref is not None:  # another socket of the station was faster
+            known = await self.find(station_id, transaction_ref=transaction_ref)
+            if known is not None:
+                return known
         same = await self._newest(
             _TRANSACTION.c.station_id == station_id,
             _TRANSACTION.c.connector_number == connector_number,

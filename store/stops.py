@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, select, tuple_
+from sqlalchemy import ColumnElement, func, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 
 from models.decision import Decision
@@ -28,7 +28,9 @@ class StopRepository:
 
     async def record(self, record: StopRecord) -> None:
         """Write view, new events and decisions. A repeat changes nothing; an older view never wins."""
-        await self._write_view(record)
+        if record.events:
+            await self._enter_feed()
+        newest = await self._write_view(record)
         fresh = await self._write_events(record)
         if record.decisions:
             rows = [self._decision_row(decision, record.view.stop_id) for decision in record.decisions]
@@ -39,7 +41,8 @@ class StopRepository:
                 for event in fresh
             ]
             await self._connection.execute(insert(_OUTBOX).values(rows))
-        for attempt in record.view.attempts:
+        # A late repeat of an older record must not reopen what a newer one has closed.
+        for attempt in record.view.attempts if newest else ():
             changes: dict[str, Any] = {
                 "body": attempt.model_dump(mode="json"),
                 "state": str(attempt.state),
@@ -54,7 +57,15 @@ class StopRepository:
                 .values(changes)
             )
 
-    async def _write_view(self, record: StopRecord) -> None:
+    async def _enter_feed(self) -> None:
+        """One writer of a tenant's events at a time, until its commit. Positions are given out before the
+        commit: without this, a reader of the feed could pass a position that becomes visible later, and
+        never see it. Taken first, so that those who wait here hold no row that others need."""
+        key = func.hashtextextended(f"feed:{self._tenant_id}", 0)
+        await self._connection.execute(select(func.pg_advisory_xact_lock(key)))
+
+    async def _write_view(self, record: StopRecord) -> bool:
+        """False where a newer view stands."""
         view = record.view
         changing: dict[str, Any] = {
             "phase": str(view.phase),
@@ -76,7 +87,7 @@ class StopRepository:
             "created_at": view.created_at,
             "request": record.request.model_dump(mode="json") if record.request else None,
         }
-        await self._connection.execute(
+        written = await self._connection.execute(
             insert(_STOP)
             .values({**fixed, **changing})
             .on_conflict_do_update(
@@ -84,7 +95,9 @@ class StopRepository:
                 set_=changing,
                 where=(_STOP.c.tenant_id == self._tenant_id) & (_STOP.c.version <= view.version),
             )
+            .returning(_STOP.c.stop_id)
         )
+        return written.scalar_one_or_none() is not None
 
     async def _write_events(self, record: StopRecord) -> list[StopEvent]:
         if not record.events:
@@ -142,6 +155,20 @@ class StopRepository:
             _STOP.c.phase.in_([str(StopPhase.EN_ROUTE), str(StopPhase.ARRIVED)]),
         )
         return rows[0] if len(rows) == 1 else None
+
+    async def heading_to(self, *, besides_stop_id: str) -> dict[str, int]:
+        """How many other open stops are at, or on their way to, each charger."""
+        found = await self._connection.execute(
+            select(_STOP.c.charger_id, func.count())
+            .where(
+                _STOP.c.tenant_id == self._tenant_id,
+                _STOP.c.outcome.is_(None),
+                _STOP.c.charger_id.is_not(None),
+                _STOP.c.stop_id != besides_stop_id,
+            )
+            .group_by(_STOP.c.charger_id)
+        )
+        return {str(charger_id): int(number) for charger_id, number in found}
 
     async def request_of(self, stop_id: str) -> StopRequest | None:
         found = await self._connection.execute(

@@ -23,7 +23,7 @@ from models.charger import Protocol
 from models.contract import PLANNER_QUEUE, ROAMING_QUEUE, STOP_QUEUE, TELEMATICS_QUEUE
 from store.database import Store
 from workers.evidence_relay import EvidenceRelay
-from workers.observability import temporal_runtime, tracing_interceptors
+from workers.observability import LogContextInterceptor, temporal_runtime, tracing_interceptors
 from workers.settings import Settings
 from workflows.charging_stop import ChargingStop
 from workflows.late_start_guard import LateStartGuard
@@ -109,6 +109,7 @@ def stop_worker(house: House, *, task_queue: str = STOP_QUEUE) -> Worker:
         ],
         workflow_runner=sandbox(),
         max_cached_workflows=settings.workflow_cache,
+        interceptors=[LogContextInterceptor()],
         max_concurrent_activities=settings.max_concurrent_activities,
         graceful_shutdown_timeout=timedelta(seconds=settings.drain_s),
     )
@@ -121,6 +122,7 @@ def command_worker(house: House, task_queue: str, ports: dict[Protocol, CommandP
         house.client,
         task_queue=task_queue,
         activities=[commands.command_charger],
+        interceptors=[LogContextInterceptor()],
         max_concurrent_activities=house.settings.max_concurrent_activities,
         graceful_shutdown_timeout=timedelta(seconds=house.settings.drain_s),
     )
@@ -131,6 +133,7 @@ def planner_worker(house: House, *, task_queue: str = PLANNER_QUEUE) -> Worker:
         house.client,
         task_queue=task_queue,
         activities=[Planner(house.store).plan_stop],
+        interceptors=[LogContextInterceptor()],
         max_concurrent_activities=8,
         graceful_shutdown_timeout=timedelta(seconds=house.settings.drain_s),
     )

@@ -69,6 +69,10 @@ class EvidenceRelay:
 
     # --- delivery ---------------------------------------------------------------------------------------
 
+    def wake(self) -> None:
+        """Somebody committed evidence in a transaction of his own: deliver it now, not at the next sweep."""
+        self._news.set()
+
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="evidence-relay")
 

@@ -55,6 +55,9 @@ class _StoreUnit:
         rows = await self._unit.partners.list_objects(kind, self._link.partner_id)
         return [StoredObject(body=row.body, last_updated=row.last_updated) for row in rows]
 
+    async def set_aside(self, reason: str, raw: bytes, detail: str) -> None:
+        await self._unit.quarantine.keep(f"ocpi:{self._link.partner_id}", reason, raw, detail)
+
     async def put_address(self, charger_id: str, address: ChargerAddress) -> None:
         known = await self._unit.partners.get_object(_ADDRESS_BOOK, _ADDRESS, charger_id)
         body = address.model_dump(mode="json")

@@ -46,6 +46,9 @@ class Settings(BaseSettings):
     workflow_cache: int = 1000
     max_concurrent_activities: int = 100
     drain_s: float = Field(12.0, description="For running work to finish on SIGTERM.")
+    ocpi_country_code: str = "DE"
+    ocpi_party_id: str = "BKS"
+    ocpi_name: str = "Backstop"
     enode_config: Path | None = Field(None, description="JSON file with telematics connections.")
 
     @model_validator(mode="after")

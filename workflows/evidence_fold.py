@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from models.evidence import Evidence, EvidenceKind
+from models.evidence import Evidence, EvidenceKind, EvidenceSource
 from models.money import Money
-from models.reason_codes import ReasonCode
+from models.reason_codes import Phase, ReasonCode
 
 _STARTS = frozenset({EvidenceKind.SESSION_STARTED, EvidenceKind.ENERGY_FLOWING, EvidenceKind.SESSION_ENDED})
+
+_DRAWS_KW = 0.5
 
 
 def _earliest(known: datetime | None, seen: datetime) -> datetime:
@@ -58,7 +60,8 @@ class SessionTrack:
         if kind in _STARTS:
             self.started_at = _earliest(self.started_at, at)
         self._take_energy(evidence)
-        if kind is EvidenceKind.ENERGY_FLOWING:
+        if kind is EvidenceKind.ENERGY_FLOWING or _vehicle_draws(evidence):
+            self.started_at = _earliest(self.started_at, at)
             self.energy_since = _earliest(self.energy_since, at)
             self.suspended_at = None
         elif kind is EvidenceKind.SUSPENDED_BY_VEHICLE:
@@ -70,7 +73,7 @@ class SessionTrack:
         elif kind in (EvidenceKind.CONNECTOR_FAULTED, EvidenceKind.SESSION_INVALID):
             self.fault = self.fault or evidence.reason or ReasonCode.CONFIRM_EVSE_FAULT
             self._note(evidence)
-        elif kind is EvidenceKind.COMMAND_FAILED:
+        elif kind is EvidenceKind.COMMAND_FAILED and not _about_stopping(evidence):
             self.refused = self.refused or evidence.reason or ReasonCode.START_REJECTED
             self._note(evidence)
         elif kind is EvidenceKind.CHARGE_RECORD:
@@ -89,3 +92,14 @@ class SessionTrack:
     def _note(self, evidence: Evidence) -> None:
         self.vendor_code = evidence.vendor_code or self.vendor_code
         self.detail = evidence.detail or self.detail
+
+
+def _about_stopping(evidence: Evidence) -> bool:
+    """A stop that failed is no refusal of the start."""
+    return evidence.reason is not None and evidence.reason.phase is Phase.STOP
+
+
+def _vehicle_draws(evidence: Evidence) -> bool:
+    """The vehicle's own meter shows power: it may have flowed before we looked, so no turn was reported."""
+    told_by_vehicle = evidence.source is EvidenceSource.TELEMATICS and evidence.kind is EvidenceKind.METER
+    return told_by_vehicle and (evidence.power_kw or 0.0) > _DRAWS_KW

@@ -11,7 +11,7 @@ import orjson
 from fastapi import Request, Response
 
 from connectors.ocpi import counts
-from connectors.ocpi.intake import Intake, may_use
+from connectors.ocpi.intake import Intake, Unreadable, may_use
 from connectors.ocpi.ports import PartnerLink
 from connectors.ocpi.tokens import presented, token_hash
 from connectors.ocpi.wire import Instant, as_object
@@ -109,7 +109,11 @@ def guarded(
         try:
             link = await _partner(intake, request, functional)
             raw = await _read(request)
-            response = await handler(Exchange(link, request, raw, intake, public_url))
+            try:
+                response = await handler(Exchange(link, request, raw, intake, public_url))
+            except Unreadable as error:
+                await intake.set_aside(link, error.module, error.reason, error.body, str(error))
+                raise Refusal(2001, str(error)) from None
             counts.RECEIVED.labels(label, "taken").inc()
         except Refusal as refusal:
             result = "unauthorised" if refusal.http_status == 401 else "refused"

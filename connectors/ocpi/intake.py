@@ -27,7 +27,14 @@ _BROKEN: Final = (EvseStatus.OUTOFORDER, EvseStatus.INOPERATIVE)
 
 
 class Unreadable(ValueError):
-    """The object does not fit its schema; it is in quarantine. The text names fields, never values."""
+    """An object that we cannot use; the text names fields, never values. Whoever catches it sets `body`
+    aside: not where it is raised, because transactions are open there."""
+
+    def __init__(self, module: str, reason: str, body: Any, detail: str) -> None:
+        super().__init__(detail)
+        self.module = module
+        self.reason = reason
+        self.body = body
 
 
 def object_key(country_code: str, party_id: str, object_id: str) -> str:
@@ -77,32 +84,31 @@ class Intake:
         try:
             location = Location.model_validate(body)
         except ValidationError as error:
-            await self.set_aside(link, "locations", "location_unreadable", body, faults_of(error))
-            raise Unreadable(faults_of(error)) from None
+            raise Unreadable("locations", "location_unreadable", body, faults_of(error)) from None
         key = object_key(location.country_code, location.party_id, location.id)
+        chargers: list[Charger] = []
         async with self.store.unit(link) as unit:
             await unit.lock(f"{LOCATION}:{key}")
             stored = await unit.get(LOCATION, key)
-            if stored and newer(stored.body.get("last_updated"), body.get("last_updated")):
-                await self.set_aside(link, "locations", "location_older_than_stored", body)
-                return False
-            await unit.put(LOCATION, key, body, location.last_updated.at)
-            before = stored.body if stored else None
-            chargers = await self._publish(link, unit, location, body)
-        await self._tell_broken(link, before, location)
+            stale = stored and newer(stored.body.get("last_updated"), body.get("last_updated"))
+            if not stale:
+                await unit.put(LOCATION, key, body, location.last_updated.at)
+                chargers = await self._publish(link, unit, location, body)
+        if stale:
+            await self.set_aside(link, "locations", "older_than_stored", body)
+            return False
+        await self._tell_broken(link, stored.body if stored else None, location)
         await self._catalogue.upsert(link.tenant_id, chargers)
         return True
 
     async def changed_location(
-        self, link: PartnerLink, unit: PartnerUnit, key: str, before: dict[str, Any], body: dict[str, Any]
+        self, link: PartnerLink, unit: PartnerUnit, key: str, body: dict[str, Any]
     ) -> tuple[Location, list[Charger]]:
-        """Stores a location whose part has changed, within the caller's transaction. Raises Unreadable
-        (nothing is stored then)."""
+        """Stores a location whose part has changed, within the caller's transaction. Raises Unreadable."""
         try:
             location = Location.model_validate(body)
         except ValidationError as error:
-            await self.set_aside(link, "locations", "location_part_unreadable", body, faults_of(error))
-            raise Unreadable(faults_of(error)) from None
+            raise Unreadable("locations", "location_part_unreadable", body, faults_of(error)) from None
         await unit.put(LOCATION, key, body, location.last_updated.at)
         return location, await self._publish(link, unit, location, body)
 
@@ -121,7 +127,8 @@ class Intake:
         try:
             found = chargers_of(link, location, terms)
         except Unmappable as error:
-            await self.set_aside(link, "locations", "location_unmappable", body, str(error))
+            counts.RECEIVED.labels("locations", "quarantined").inc()
+            await unit.set_aside("location_unmappable", orjson.dumps(body), str(error))
             return []
         for charger, address in found:
             await unit.put_address(charger.charger_id, address)
@@ -175,8 +182,7 @@ class Intake:
         try:
             tariff = Tariff.model_validate(body)
         except ValidationError as error:
-            await self.set_aside(link, "tariffs", "tariff_unreadable", body, faults_of(error))
-            raise Unreadable(faults_of(error)) from None
+            raise Unreadable("tariffs", "tariff_unreadable", body, faults_of(error)) from None
         key = object_key(tariff.country_code, tariff.party_id, tariff.id)
         async with self.store.unit(link) as unit:
             await unit.put(TARIFF, key, body, tariff.last_updated.at)
@@ -195,7 +201,7 @@ class Intake:
     async def take_session(self, link: PartnerLink, body: dict[str, Any]) -> bool:
         """Stores a whole session (a newer one that is stored stays) and hands its evidence on. Returns
         whether it was the newest. Raises Unreadable."""
-        session = await self.read_session(link, body)
+        session = self.read_session(body)
         key = object_key(session.country_code, session.party_id, session.id)
         async with self.store.unit(link) as unit:
             await unit.lock(f"{SESSION}:{key}")
@@ -207,21 +213,19 @@ class Intake:
         await self.tell_session(link, session)
         return newest
 
-    async def read_session(self, link: PartnerLink, body: dict[str, Any]) -> Session:
-        """Raises Unreadable; the body is then in quarantine."""
+    def read_session(self, body: dict[str, Any]) -> Session:
+        """Raises Unreadable."""
         try:
-            session = Session.model_validate(body)
+            return Session.model_validate(body)
         except ValidationError as error:
-            await self.set_aside(link, "sessions", "session_unreadable", body, faults_of(error))
-            raise Unreadable(faults_of(error)) from None
-        if evidence.unit_slip(session.charging_periods, session.kwh):
-            await self.set_aside(
-                link, "sessions", "session_energy_unit", body, "kwh and periods differ by a unit"
-            )
-        return session
+            raise Unreadable("sessions", "session_unreadable", body, faults_of(error)) from None
 
     async def tell_session(self, link: PartnerLink, session: Session) -> None:
         """Evidence of a session, to whoever it belongs."""
+        if evidence.unit_slip(session.charging_periods, session.kwh):
+            await self.set_aside(
+                link, "sessions", "session_energy_unit", session.dump(), "kwh and periods differ by a unit"
+            )
         owner = await self._owner(
             link,
             session.authorization_reference,
@@ -240,8 +244,7 @@ class Intake:
         try:
             cdr = Cdr.model_validate(body)
         except ValidationError as error:
-            await self.set_aside(link, "cdrs", "charge_record_unreadable", body, faults_of(error))
-            raise Unreadable(faults_of(error)) from None
+            raise Unreadable("cdrs", "charge_record_unreadable", body, faults_of(error)) from None
         key = object_key(cdr.country_code, cdr.party_id, cdr.id)
         async with self.store.unit(link) as unit:
             await unit.lock(f"{CDR}:{key}")
@@ -249,8 +252,9 @@ class Intake:
             if stored is None:
                 await unit.put(CDR, key, body, cdr.last_updated.at)
         if stored is not None and stored.body != body:
-            await self.set_aside(link, "cdrs", "charge_record_changed", body)
-            raise Unreadable("a charge record with this id exists and differs")
+            raise Unreadable(
+                "cdrs", "charge_record_changed", body, "a charge record with this id exists and differs"
+            )
         if cdr.credit:
             # It takes back money that may be settled: a person books it.
             await self.set_aside(link, "cdrs", "charge_record_is_credit", body)
@@ -318,8 +322,7 @@ class Intake:
         try:
             result = CommandResult.model_validate(body)
         except ValidationError as error:
-            await self.set_aside(link, "commands", "command_result_unreadable", body, faults_of(error))
-            raise Unreadable(faults_of(error)) from None
+            raise Unreadable("commands", "command_result_unreadable", body, faults_of(error)) from None
         _log.info(
             "command result", command_id=sent.command_id, kind=sent.kind, result=str(result.result)[:40]
         )

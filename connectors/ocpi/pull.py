@@ -97,6 +97,7 @@ async def _pull(
             try:
                 await take(link, body)
                 taken += 1
-            except Unreadable:
+            except Unreadable as error:
+                await intake.set_aside(link, error.module, error.reason, error.body, str(error))
                 set_aside += 1
     return PullReport(taken=taken, set_aside=set_aside)

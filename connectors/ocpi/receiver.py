@@ -19,7 +19,7 @@ from connectors.ocpi.handshake import (
     our_credentials,
     unregister,
 )
-from connectors.ocpi.intake import Intake, Unreadable, faults_of
+from connectors.ocpi.intake import Intake, faults_of
 from connectors.ocpi.objects import Credentials
 from connectors.ocpi.ports import LinkState
 
@@ -95,10 +95,7 @@ class _Registration:
 
 async def _command_result(exchange: Exchange) -> Response:
     body = await exchange.body("commands")
-    try:
-        known = await exchange.intake.take_command_result(exchange.link, exchange.part("command_id"), body)
-    except Unreadable as error:
-        raise Refusal(2001, str(error)) from error
+    known = await exchange.intake.take_command_result(exchange.link, exchange.part("command_id"), body)
     if not known:
         await exchange.intake.set_aside(exchange.link, "commands", "command_unknown", exchange.raw)
         raise Refusal(2000, "no such command", 404)

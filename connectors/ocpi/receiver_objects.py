@@ -7,10 +7,14 @@ from typing import Any, Final
 from fastapi import Response
 
 from connectors.ocpi.exchange import Exchange, Handler, Refusal, envelope
-from connectors.ocpi.intake import CDR, LOCATION, SESSION, TARIFF, Unreadable, object_key
+from connectors.ocpi.intake import CDR, LOCATION, SESSION, TARIFF, object_key
 from connectors.ocpi.merge import PatchRefused, child, merged, newer, patch_instant, with_child
+from connectors.ocpi.objects import Location, Session
+from models.charger import Charger
 
-_UNKNOWN: Final = Refusal(2003, "unknown object", 404)
+
+def _unknown() -> Refusal:
+    return Refusal(2003, "unknown object", 404)
 
 
 def _location_key(exchange: Exchange) -> str:
@@ -30,7 +34,7 @@ def _inside(exchange: Exchange, location: dict[str, Any]) -> dict[str, Any]:
     if found is not None and "connector_id" in parts:
         found = child(found, "connectors", "id", exchange.part("connector_id"))
     if found is None:
-        raise _UNKNOWN
+        raise _unknown()
     return found
 
 
@@ -42,7 +46,7 @@ def _put_inside(exchange: Exchange, location: dict[str, Any], entry: dict[str, A
     if "connector_id" in parts:
         evse = child(location, "evses", "uid", exchange.part("evse_uid"))
         if evse is None:
-            raise _UNKNOWN
+            raise _unknown()
         entry = with_child(evse, "connectors", "id", entry)
     return with_child(location, "evses", "uid", entry)
 
@@ -67,7 +71,7 @@ async def get_location(exchange: Exchange) -> Response:
     async with exchange.intake.store.unit(exchange.link) as unit:
         stored = await unit.get(LOCATION, key)
     if stored is None:
-        raise _UNKNOWN
+        raise _unknown()
     return envelope(_inside(exchange, stored.body))
 
 
@@ -75,10 +79,7 @@ async def put_location(exchange: Exchange) -> Response:
     _location_key(exchange)
     body = await exchange.body("locations")
     _check_location_ids(exchange, body)
-    try:
-        await exchange.intake.take_location(exchange.link, body)
-    except Unreadable as error:
-        raise Refusal(2001, str(error)) from error
+    await exchange.intake.take_location(exchange.link, body)
     return envelope()
 
 
@@ -93,27 +94,27 @@ async def change_location(exchange: Exchange) -> Response:
     except PatchRefused as error:
         raise Refusal(2001, str(error)) from error
     intake, link = exchange.intake, exchange.link
+    changed: tuple[Location, list[Charger]] | None = None
     async with intake.store.unit(link) as unit:
         await unit.lock(f"{LOCATION}:{key}")
         stored = await unit.get(LOCATION, key)
         if stored is None:
-            raise _UNKNOWN
+            raise _unknown()
         try:
             current = _inside(exchange, stored.body)
         except Refusal:
             if is_patch:
                 raise
             current = {}  # a PUT adds what is not there
-        if newer(current.get("last_updated"), body["last_updated"]):
-            await intake.set_aside(link, "locations", "older_than_stored", body, key)
-            return envelope(message="older than what is stored; kept aside")
-        entry = merged(current, body) if is_patch else body
-        whole = _put_inside(exchange, stored.body, entry)
-        try:
-            location, chargers = await intake.changed_location(link, unit, key, stored.body, whole)
-        except Unreadable as error:
-            raise Refusal(2001, str(error)) from error
-    await intake.publish_changes(link, stored.body, location, chargers)
+        stale = newer(current.get("last_updated"), body["last_updated"])
+        if not stale:
+            entry = merged(current, body) if is_patch else body
+            whole = _put_inside(exchange, stored.body, entry)
+            changed = await intake.changed_location(link, unit, key, whole)
+    if changed is None:
+        await intake.set_aside(link, "locations", "older_than_stored", body, key)
+        return envelope(message="older than what is stored; kept aside")
+    await intake.publish_changes(link, stored.body, *changed)
     return envelope()
 
 
@@ -130,7 +131,7 @@ async def get_tariff(exchange: Exchange) -> Response:
     async with exchange.intake.store.unit(exchange.link) as unit:
         stored = await unit.get(TARIFF, key)
     if stored is None or stored.body.get("deleted"):
-        raise _UNKNOWN
+        raise _unknown()
     return envelope(stored.body)
 
 
@@ -143,17 +144,14 @@ async def put_tariff(exchange: Exchange) -> Response:
         party_id=exchange.part("party_id"),
         id=exchange.part("tariff_id"),
     )
-    try:
-        await exchange.intake.take_tariff(exchange.link, body)
-    except Unreadable as error:
-        raise Refusal(2001, str(error)) from error
+    await exchange.intake.take_tariff(exchange.link, body)
     return envelope()
 
 
 async def delete_tariff(exchange: Exchange) -> Response:
     key = _tariff_key(exchange)
     if not await exchange.intake.drop_tariff(exchange.link, key):
-        raise _UNKNOWN
+        raise _unknown()
     return envelope()
 
 
@@ -179,7 +177,7 @@ async def get_session(exchange: Exchange) -> Response:
     async with exchange.intake.store.unit(exchange.link) as unit:
         stored = await unit.get(SESSION, key)
     if stored is None:
-        raise _UNKNOWN
+        raise _unknown()
     return envelope(stored.body)
 
 
@@ -187,10 +185,7 @@ async def put_session(exchange: Exchange) -> Response:
     _session_key(exchange)
     body = await exchange.body("sessions")
     _check_session_ids(exchange, body)
-    try:
-        await exchange.intake.take_session(exchange.link, body)
-    except Unreadable as error:
-        raise Refusal(2001, str(error)) from error
+    await exchange.intake.take_session(exchange.link, body)
     return envelope()
 
 
@@ -203,20 +198,19 @@ async def patch_session(exchange: Exchange) -> Response:
     except PatchRefused as error:
         raise Refusal(2001, str(error)) from error
     intake, link = exchange.intake, exchange.link
+    session: Session | None = None
     async with intake.store.unit(link) as unit:
         await unit.lock(f"{SESSION}:{key}")
         stored = await unit.get(SESSION, key)
         if stored is None:
-            raise _UNKNOWN
-        if newer(stored.body.get("last_updated"), body["last_updated"]):
-            await intake.set_aside(link, "sessions", "older_than_stored", body, key)
-            return envelope(message="older than what is stored; kept aside")
-        whole = merged(stored.body, body, appends="charging_periods")
-        try:
-            session = await intake.read_session(link, whole)
-        except Unreadable as error:
-            raise Refusal(2001, str(error)) from error
-        await unit.put(SESSION, key, whole, session.last_updated.at)
+            raise _unknown()
+        if not newer(stored.body.get("last_updated"), body["last_updated"]):
+            whole = merged(stored.body, body, appends="charging_periods")
+            session = intake.read_session(whole)
+            await unit.put(SESSION, key, whole, session.last_updated.at)
+    if session is None:
+        await intake.set_aside(link, "sessions", "older_than_stored", body, key)
+        return envelope(message="older than what is stored; kept aside")
     await intake.tell_session(link, session)
     return envelope()
 
@@ -236,10 +230,7 @@ class ChargeRecords:
         if not exchange.link.speaks_for(country, party):
             await exchange.intake.set_aside(exchange.link, "cdrs", "foreign_party", body)
             raise Refusal(2001, "no such party here")
-        try:
-            key = await exchange.intake.take_charge_record(exchange.link, body)
-        except Unreadable as error:
-            raise Refusal(2001, str(error)) from error
+        key = await exchange.intake.take_charge_record(exchange.link, body)
         response = envelope(http_status=201)
         response.headers["location"] = f"{self._url}/{key}"
         return response
@@ -248,7 +239,7 @@ class ChargeRecords:
         async with exchange.intake.store.unit(exchange.link) as unit:
             stored = await unit.get(CDR, exchange.part("key"))
         if stored is None:
-            raise _UNKNOWN
+            raise _unknown()
         return envelope(stored.body)
 
 

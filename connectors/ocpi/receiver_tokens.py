@@ -58,7 +58,7 @@ async def list_tokens(exchange: Exchange) -> Response:
     response = envelope(found[offset : offset + limit])
     response.headers["x-total-count"] = str(len(found))
     response.headers["x-limit"] = str(_LIMIT)
-    if 0 < limit and offset + limit < len(found):
+    if limit > 0 and offset + limit < len(found):
         following = exchange.request.url.include_query_params(offset=offset + limit, limit=limit)
         path = exchange.request.url.path
         base = f"{exchange.public_url}{path}"

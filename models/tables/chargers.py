@@ -66,7 +66,7 @@ class OcppTransactionRow(TableRow, table=True):
             name="uq_ocpp_transaction_start",
             postgresql_nulls_not_distinct=True,
         ),
-        Index("ix_ocpp_transaction_ref", "tenant_id", "station_id", "transaction_ref"),
+        Index("uq_ocpp_transaction_ref", "tenant_id", "station_id", "transaction_ref", unique=True),
     )
     transaction_id: int | None = Field(
         default=None, sa_column=Column(BigInteger, Identity(always=True, start=1000), primary_key=True)

@@ -88,7 +88,9 @@ async def test_a_start_finds_its_attempt_by_connector_token_and_time(store: Stor
         await unit.attempts.close(one.attempt_id, AttemptState.GUARDED, None)
         await unit.attempts.open(intent(later, "stop-b", window_ends_at=after(720)))
 
-        async def found(at_s: float, station: str = "st-1", connector: int = 1, token: str = "FLEET017") -> str:
+        async def found(
+            at_s: float, station: str = "st-1", connector: int = 1, token: str = "FLEET017"
+        ) -> str:
             match = await unit.attempts.find_for_start(station, connector, token, after(at_s))
             return match.stop_id if match else ""
 

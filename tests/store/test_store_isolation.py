@@ -123,6 +123,16 @@ async def test_a_tenant_reads_only_its_own_rows(
         assert number_of(connection, COUNT_OF, table, theirs) == 0
 
 
+async def test_it_is_the_policy_that_hides_them(raw: Raw, two_tenants: tuple[TenantId, TenantId]) -> None:
+    """Negative control: with the lock off, the same reading finds the other tenant's rows."""
+    ours, theirs = two_tenants
+    with raw() as connection:
+        connection.execute("ALTER TABLE stop DISABLE ROW LEVEL SECURITY")
+        enter(connection, "backstop_app", ours)
+        assert number_of(connection, COUNT_OF, "stop", theirs) >= 1
+        connection.rollback()
+
+
 @pytest.mark.parametrize("tenant", [None, ""], ids=["unset", "empty"])
 @pytest.mark.parametrize("table", TABLES)
 async def test_without_a_tenant_nothing_is_seen(

@@ -243,7 +243,7 @@ class Supervisor:
             if await ready():
                 return True
             if sum(1 for seen in self.exits[before:] if seen.name == name) >= 3:
-                raise ChildFailed(f"{name} keeps ending; from {kept.log}:\n{_tail(kept.log)}")
+                raise ChildFailed(f"{name} keeps ending; from {kept.log}:\n{tail(kept.log)}")
             return False
 
         await until_ready(ready_or_failed, f"{name} (its output: {kept.log})", seconds)
@@ -264,5 +264,6 @@ class Supervisor:
         await asyncio.gather(*(self.stop(name, grace_s) for name in self.names()))
 
 
-def _tail(log: Path, lines: int = 15) -> str:
+def tail(log: Path, lines: int = 15) -> str:
+    """The last lines of a child's output, for an error message."""
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])

@@ -1,216 +1,249 @@
-"""A Temporal server for this process: an existing one, a cached build, a `temporal` command, or a build.
-
-Order: BACKSTOP_TEMPORAL_ADDRESS; the cached build; `temporal` on PATH or the SDK's own download (both run
-`start-dev`); the Go build.
-"""
+"""A Temporal server with its UI for development, demo and tests: own ports, own database, ended with us."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
+import signal
 import subprocess
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from types import TracebackType
 
-import httpx
-import temporalio.api.enums.v1
-from google.protobuf.duration_pb2 import Duration
-from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, RegisterNamespaceRequest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from models.contract import SEARCH_ATTRIBUTES
-from workers.stack.processes import end, spawn, until_ready
-from workers.stack.temporal_build import Programs, build, cached
-from workers.stack.temporal_config import ServerPorts, postgres_store, sqlite_store, write_config
+from workers.stack.processes import ChildFailed, Supervisor, http_ready, until_ready
+from workers.stack.settings import StackSettings
+from workers.stack.temporal_config import (
+    DYNAMIC,
+    Persistence,
+    PostgresDatabases,
+    SqliteFile,
+    TemporalPorts,
+    write_server_config,
+    write_ui_config,
+)
+from workers.stack.temporal_namespace import prepare_namespace
+from workers.stack.temporal_source import (
+    DevServer,
+    External,
+    Say,
+    Source,
+    StockBuild,
+    build_with_go,
+    resolve,
+    say_to_stderr,
+)
 
-ADDRESS_SETTING = "BACKSTOP_TEMPORAL_ADDRESS"
-NAMESPACE = "default"
-_DOWNLOAD_VERSION = "v1.9.1"  # the command whose start-dev is server 1.32.0
-_DOWNLOAD_WAIT_S = 180
+_SERVER, _UI = "temporal", "temporal-ui"
+_TRIES = 3
+
+
+class SchemaFailed(RuntimeError):
+    """Temporal's own tables could not be made in PostgreSQL; the text ends with its tool's output."""
 
 
 @dataclass
 class TemporalServer:
-    """One server and its UI; state in `folder`. `datastores`: another persistence than the SQLite file."""
+    """One server and its UI, state in `folder`; or the one that BACKSTOP_TEMPORAL_ADDRESS names.
+
+    A killed server comes back by itself on its data and at the same address. `databases`: PostgreSQL in place
+    of the SQLite file (stock build only, see create_databases). `source`: leave out to have it found."""
 
     folder: Path
-    ports: ServerPorts = field(default_factory=ServerPorts)
-    datastores: dict[str, Any] | None = None
-    shards: int = 1
-    _children: list[subprocess.Popen[bytes]] = field(default_factory=lambda: [], init=False)
-    source: str = field(default="", init=False)
+    databases: PostgresDatabases | None = None
+    source: Source | None = None
+    namespace: str = "default"
+    ui: bool = True
+    settings: StackSettings = field(default_factory=StackSettings.from_environment)
+    say: Say = say_to_stderr
+    _supervisor: Supervisor = field(init=False)
+    _ports: TemporalPorts | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.folder = self.folder.absolute()
+        self._supervisor = Supervisor(self.folder / "logs")
+
+    async def __aenter__(self) -> TemporalServer:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def external(self) -> bool:
+        """Others run it: it is neither started, stopped nor killed here."""
+        return isinstance(self.source, External)
 
     @property
     def address(self) -> str:
-        return os.environ.get(ADDRESS_SETTING) or f"127.0.0.1:{self.ports.grpc['frontend']}"
+        """host:port for clients; the same over restarts."""
+        if isinstance(self.source, External):
+            return self.source.address
+        return f"127.0.0.1:{self._own_ports.frontend}"
 
     @property
-    def ui_url(self) -> str:
-        return os.environ.get("BACKSTOP_TEMPORAL_UI") or f"http://127.0.0.1:{self.ports.ui}"
-
-    async def start(self, seconds: float = 90.0) -> None:
-        """Start, wait for health, register namespace and search attributes. Raises TemporalMissing or
-        TimeoutError; a second start on the same folder finds everything as it was left."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if os.environ.get(ADDRESS_SETTING):
-            self.source = "environment"
-        else:
-            await self._start_own()
-        await until_ready(self._answers, f"Temporal at {self.address}", seconds)
-        client = await self.client()
-        await register(client)
-
-    async def _start_own(self) -> None:
-        programs = cached()
-        if programs is None and self.datastores is None:
-            command = shutil.which("temporal") or await asyncio.to_thread(_download)
-            if command is not None:
-                self.source = "temporal command"
-                self._spawn_dev(command)
-                return
-        self.source = "cached build" if programs else "new build"
-        self._spawn_stock(programs or await asyncio.to_thread(build))
-
-    def _spawn_stock(self, programs: Programs) -> None:
-        stores = self.datastores or sqlite_store(self.folder / "temporal.db")
-        config = write_config(self.folder / "config", self.ports, stores, self.shards)
-        logs = self.folder / "logs"
-        server = [str(programs.server), "--config-file", str(config), "--allow-no-auth", "start"]
-        self._children.append(spawn(server, log=logs / "temporal.log"))
-        ui = [str(programs.ui), "-r", "/", "-c", str(config.parent / "ui"), "-e", "local", "start"]
-        self._children.append(spawn(ui, log=logs / "temporal-ui.log"))
-
-    def _spawn_dev(self, command: str) -> None:
-        argv = [command, "server", "start-dev", "--ip", "127.0.0.1"]
-        argv += ["--port", str(self.ports.grpc["frontend"]), "--ui-port", str(self.ports.ui)]
-        argv += ["--db-filename", str(self.folder / "temporal-dev.db"), "--log-level", "warn"]
-        argv += ["--dynamic-config-value", "frontend.WorkflowTimeSkippingEnabled=true"]
-        self._children.append(spawn(argv, log=self.folder / "logs" / "temporal.log"))
-
-    async def client(self) -> Client:
-        return await Client.connect(self.address, namespace=NAMESPACE, data_converter=pydantic_data_converter)
-
-    async def _answers(self) -> bool:
-        if self._children and self._children[0].poll() is not None:
-            raise RuntimeError(f"Temporal ended at start: see {self.folder / 'logs' / 'temporal.log'}")
-        try:
-            client = await Client.connect(self.address, namespace=NAMESPACE, lazy=False)
-            return await client.service_client.check_health(timeout=timedelta(seconds=2))
-        except (RPCError, RuntimeError):
-            return False
-
-    async def ui_answers(self) -> bool:
-        async with httpx.AsyncClient(timeout=3) as http:
-            try:
-                return (await http.get(f"{self.ui_url}/api/v1/namespaces")).status_code == 200
-            except httpx.HTTPError:
-                return False
+    def ui_url(self) -> str | None:
+        """None where nobody told us (an external server)."""
+        if isinstance(self.source, External):
+            return self.source.ui_url
+        return f"http://127.0.0.1:{self._own_ports.ui}" if self.ui else None
 
     @property
     def pid(self) -> int:
-        return self._children[0].pid
+        return self._supervisor.pid(_SERVER)
 
-    def kill(self) -> None:
-        """kill -9 of server and UI, for drills."""
-        for child in self._children:
-            child.kill()
-            child.wait()
-        self._children.clear()
+    @property
+    def restarts(self) -> int:
+        """How often it came back after an unexpected end."""
+        return self._supervisor.restarts(_SERVER)
+
+    @property
+    def _own_ports(self) -> TemporalPorts:
+        if self._ports is None:
+            raise RuntimeError("the Temporal server is not started")
+        return self._ports
+
+    async def start(self, seconds: float = 90.0) -> None:
+        """Find or make the programs (the first time on a machine this may take minutes, and says so), start,
+        wait for health, prepare the namespace. Raises TemporalMissing, ChildFailed, TimeoutError."""
+        if self.source is None:
+            self.source = await self._find()
+        if self._supervisor.names():
+            return
+        try:
+            if not isinstance(self.source, External):
+                await self._start_own(self.source, seconds)
+            await until_ready(self.answers, f"Temporal at {self.address}", seconds)
+            await prepare_namespace(await self.client(), seconds)
+            if self.ui_url is not None and not self.external:
+                await self._supervisor.wait_ready(self._ui_child, self.ui_answers, seconds)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _find(self) -> Source:
+        if self.databases is not None:  # only the stock server runs on PostgreSQL
+            return await build_with_go(self.settings, self.say)
+        return await resolve(self.settings, self.say)
+
+    async def _start_own(self, source: StockBuild | DevServer, seconds: float) -> None:
+        noted = self.folder / "ports.json"
+        self._ports = self._ports or TemporalPorts.kept_in(noted)
+        for attempt in range(1, _TRIES + 1):
+            if isinstance(source, StockBuild):
+                self._launch_stock(source)
+            else:
+                self._launch_dev(source)
+            try:
+                await self._supervisor.wait_ready(_SERVER, self.answers, seconds)
+            except ChildFailed:
+                # Most likely somebody took one of ten ports between the choice and the start.
+                await self._supervisor.stop_all()
+                if attempt == _TRIES:
+                    raise
+                self._ports = TemporalPorts.fresh(noted)
+            else:
+                return
+
+    def _launch_stock(self, source: StockBuild) -> None:
+        persistence: Persistence = self.databases or SqliteFile(self.folder / "temporal.db")
+        config = write_server_config(self.folder / "config", self._own_ports, persistence)
+        argv = [str(source.server), "--config-file", str(config), "--allow-no-auth", "start"]
+        self._supervisor.start(_SERVER, argv, cwd=self.folder)
+        if self.ui:
+            shown = write_ui_config(self.folder / "config", self._own_ports, self.namespace)
+            argv = [str(source.ui), "-r", str(shown.parent), "-c", ".", "-e", shown.stem, "start"]
+            self._supervisor.start(_UI, argv, cwd=self.folder)
+
+    def _launch_dev(self, source: DevServer) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        ports = self._own_ports
+        argv = [str(source.command), "server", "start-dev", "--ip", "127.0.0.1", "--log-level", "warn"]
+        argv += ["--port", str(ports.frontend), "--http-port", str(ports.http)]
+        argv += ["--db-filename", str(self.folder / "temporal-dev.db"), "--namespace", self.namespace]
+        argv += ["--ui-port", str(ports.ui)] if self.ui else ["--headless"]
+        for name, kind in SEARCH_ATTRIBUTES.items():
+            argv += ["--search-attribute", f"{name}={kind}"]
+        for key, value in DYNAMIC.items():
+            shown = f'"{value}"' if isinstance(value, str) else str(value).lower()
+            argv += ["--dynamic-config-value", f"{key}={shown}"]
+        self._supervisor.start(_SERVER, argv, cwd=self.folder)
+
+    @property
+    def _ui_child(self) -> str:
+        return _UI if _UI in self._supervisor.names() else _SERVER
+
+    async def client(self) -> Client:
+        """A new client with our data converter."""
+        return await Client.connect(
+            self.address, namespace=self.namespace, data_converter=pydantic_data_converter
+        )
+
+    async def answers(self) -> bool:
+        """The server's frontend says that it serves."""
+        try:
+            client = await asyncio.wait_for(Client.connect(self.address), 5)
+            return await client.service_client.check_health(timeout=timedelta(seconds=2))
+        except (RPCError, RuntimeError, TimeoutError):
+            return False
+
+    async def ui_answers(self) -> bool:
+        """The UI serves its page, and reaches the server."""
+        if self.ui_url is None:
+            return False
+        page, data = http_ready(f"{self.ui_url}/"), http_ready(f"{self.ui_url}/api/v1/namespaces")
+        return await page() and await data()
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """For drills: it comes back; `wait_back()` waits for that."""
+        self._supervisor.kill(_SERVER, number)
+
+    async def wait_back(self, restarts: int = 0, seconds: float = 60.0) -> None:
+        """Wait until it was started again more than `restarts` times and answers."""
+        await self._supervisor.wait_restarted(_SERVER, restarts, seconds)
+        await until_ready(self.answers, "Temporal after a restart", seconds)
+
+    async def restart(self) -> None:
+        """A clean stop and a start on the same data and at the same address."""
+        await self.stop()
+        await self.start()
 
     async def stop(self) -> None:
-        children, self._children = self._children, []
-        await asyncio.gather(*(asyncio.to_thread(end, child, 10.0) for child in children))
+        """Ask both to end; safe to call twice. An external server is left alone."""
+        await self._supervisor.stop_all()
 
 
-async def register(client: Client) -> None:
-    """Namespace and search attributes; both may be there already."""
-    service = client.workflow_service
-    try:
-        await service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
-    except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND:
-            raise
-        retention = Duration(seconds=7 * 24 * 3600)
-        try:
-            await service.register_namespace(
-                RegisterNamespaceRequest(
-                    namespace=client.namespace, workflow_execution_retention_period=retention
-                )
-            )
-        except RPCError as again:
-            if again.status is not RPCStatusCode.ALREADY_EXISTS:
-                raise
-    await until_ready(lambda: _attributes_usable(client), "Temporal's search attributes", 60)
-
-
-async def _attributes_usable(client: Client) -> bool:
-    kinds = temporalio.api.enums.v1.IndexedValueType
-    try:
-        known = await client.operator_service.list_search_attributes(
-            ListSearchAttributesRequest(namespace=client.namespace)
+async def create_databases(build: StockBuild, databases: PostgresDatabases) -> None:
+    """Make Temporal's two databases in PostgreSQL, or bring them to this server's version, with the server's
+    own tool. Raises SchemaFailed."""
+    for name, schema in ((databases.default, "temporal"), (databases.visibility, "visibility")):
+        await _sql_tool(build, databases, name, "create")
+        # Makes the version table; on a database that has one it changes nothing.
+        await _sql_tool(build, databases, name, "setup-schema", "-v", "0.0")
+        await _sql_tool(
+            build, databases, name, "update-schema", "--schema-name", f"postgresql/v12/{schema}/versioned"
         )
-        missing = {
-            name: kinds.Value(f"INDEXED_VALUE_TYPE_{kind.upper()}")
-            for name, kind in SEARCH_ATTRIBUTES.items()
-            if name not in known.custom_attributes
-        }
-        if not missing:
-            return True
-        await client.operator_service.add_search_attributes(
-            AddSearchAttributesRequest(namespace=client.namespace, search_attributes=missing)
-        )
-    except RPCError:
-        return False  # the namespace is not known everywhere yet
-    return False
 
 
-def _download() -> str | None:
-    """The SDK's own download of the `temporal` command. Offline the answer is "no", at once."""
-
-    async def fetch() -> str | None:
-        from temporalio.testing import WorkflowEnvironment
-
-        folder = Path.home() / ".cache" / "backstop"
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            async with asyncio.timeout(_DOWNLOAD_WAIT_S):
-                environment = await WorkflowEnvironment.start_local(
-                    dev_server_download_version=_DOWNLOAD_VERSION, download_dest_dir=str(folder)
-                )
-        except (RuntimeError, TimeoutError):
-            return None
-        await environment.shutdown()
-        found = sorted(folder.glob("temporal*cli*"))
-        return str(found[-1]) if found else None
-
-    return asyncio.run(fetch())
-
-
-async def prepare_postgres_store(postgres_url: str, sql_tool: Path, suffix: str) -> dict[str, Any]:
-    """Make Temporal's two databases on a PostgreSQL server (production's shape) and fill their schemas."""
-    from sqlalchemy.engine import make_url
-
-    parts = make_url(postgres_url)
-    names = (f"temporal_{suffix}", f"temporal_visibility_{suffix}")
-    for name, schema in zip(names, ("temporal", "visibility"), strict=True):
-        base = [str(sql_tool), "--plugin", "postgres12", "--ep", str(parts.host), "-p", str(parts.port)]
-        base += ["-u", str(parts.username), "--pw", parts.password or "", "--db", name]
-        steps = (
-            ["create"],
-            ["setup-schema", "-v", "0.0"],
-            ["update-schema", "--schema-name", f"postgresql/v12/{schema}"],
-        )
-        for step in steps:
-            done = await asyncio.create_subprocess_exec(
-                *base, *step, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-            )
-            out, _ = await done.communicate()
-            if done.returncode != 0:
-                raise RuntimeError(f"{' '.join(step)} of {name}: {out.decode(errors='replace')[-500:]}")
-    return postgres_store(postgres_url, *names)
+async def _sql_tool(build: StockBuild, databases: PostgresDatabases, database: str, *command: str) -> None:
+    tool = await asyncio.create_subprocess_exec(
+        str(build.sql),
+        *("--plugin", "postgres12", "--endpoint", databases.host, "--port", str(databases.port)),
+        *("--user", databases.user, "--database", database),
+        *command,
+        # Not an argument: every user of the machine can read those.
+        env={"SQL_PASSWORD": databases.password},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    output, _ = await tool.communicate()
+    if tool.returncode != 0:
+        raise SchemaFailed(f"{command[0]} of {database}: {output.decode(errors='replace')[-800:]}")

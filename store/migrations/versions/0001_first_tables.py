@@ -160,10 +160,10 @@ def upgrade() -> None:
         ),
     )
     op.create_index(
-        "ix_ocpp_transaction_ref",
+        "uq_ocpp_transaction_ref",
         "ocpp_transaction",
         ["tenant_id", "station_id", "transaction_ref"],
-        unique=False,
+        unique=True,
     )
     op.create_table(
         "outbox",
@@ -324,7 +324,7 @@ def downgrade() -> None:
     op.drop_table("partner_connection")
     op.drop_index(op.f("ix_outbox_tenant_id"), table_name="outbox")
     op.drop_table("outbox")
-    op.drop_index("ix_ocpp_transaction_ref", table_name="ocpp_transaction")
+    op.drop_index("uq_ocpp_transaction_ref", table_name="ocpp_transaction")
     op.drop_table("ocpp_transaction")
     op.drop_index(op.f("ix_evidence_stop_id"), table_name="evidence")
     op.drop_index(

@@ -58,7 +58,10 @@ def upgrade() -> None:
         op.execute(
             f"""
             DO $$ BEGIN
-                IF NOT pg_has_role(current_user, '{role}', 'MEMBER') THEN
+                -- Since version 16 a role's creator is a member, and yet may not become it unasked.
+                IF NOT pg_has_role(current_user, '{role}', CASE
+                    WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END)
+                THEN
                     EXECUTE format('GRANT {role} TO %I', current_user);
                 END IF;
             END $$

@@ -1,0 +1,195 @@
+"""Where a Temporal server comes from, in this order: an address in the environment, the cached build, a
+`temporal` command (on PATH, or the SDK's own download), a build with Go.
+
+The versions are pinned in tools/temporal/ (go.mod, go.sum). The cache is outside the checkout: a second clone
+neither downloads nor builds again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from temporalio.testing import WorkflowEnvironment
+
+from workers.stack.processes import tail
+from workers.stack.settings import TEMPORAL_ADDRESS, StackSettings
+
+DEV_SERVER_VERSION = "v1.9.1"
+"""The `temporal` command whose start-dev is server 1.32.0, as pinned in tools/temporal/."""
+
+_DOWNLOAD_LONGEST_S = 90.0
+_PROGRESS_EVERY_S = 20.0
+_COMPLETE = ".complete"
+_PACKAGES = {
+    "ui": "github.com/temporalio/ui-server/v2/cmd/server",
+    "sql": "go.temporal.io/server/cmd/tools/sql",
+    "server": "go.temporal.io/server/cmd/server",
+}
+
+Say = Callable[[str], None]
+
+
+class TemporalMissing(RuntimeError):
+    """No way to a Temporal server on this machine; the text says what to do."""
+
+
+@dataclass(frozen=True)
+class External:
+    """A server that others run; we neither start nor stop it. `ui_url` where known."""
+
+    address: str
+    ui_url: str | None = None
+
+
+@dataclass(frozen=True)
+class StockBuild:
+    """The programs of the stock server, built here."""
+
+    server: Path
+    ui: Path
+    sql: Path
+
+
+@dataclass(frozen=True)
+class DevServer:
+    """The `temporal` command, whose `start-dev` has server and UI in one."""
+
+    command: Path
+
+
+Source = External | StockBuild | DevServer
+
+
+def say_to_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201  progress for a person
+
+
+def cached_build(settings: StackSettings) -> StockBuild | None:
+    """The cached build, if it is whole."""
+    folder = settings.temporal_build
+    return _programs(folder) if (folder / _COMPLETE).exists() else None
+
+
+async def resolve(settings: StackSettings, say: Say = say_to_stderr, *, download: bool = True) -> Source:
+    """The first source that answers, made ready where that takes work. Raises TemporalMissing."""
+    if settings.temporal_address is not None:
+        return External(settings.temporal_address, settings.temporal_ui_url)
+    if (build := cached_build(settings)) is not None:
+        return build
+    if (on_path := shutil.which("temporal")) is not None:
+        return DevServer(Path(on_path))
+    if download and (downloaded := await _downloaded(settings, say)) is not None:
+        return DevServer(downloaded)
+    return await build_with_go(settings, say)
+
+
+async def _downloaded(settings: StackSettings, say: Say) -> Path | None:
+    """The SDK's own download of the `temporal` command, kept in our cache. None where it is out of reach."""
+    folder = settings.cache / f"temporal-command-{DEV_SERVER_VERSION}"
+    folder.mkdir(parents=True, exist_ok=True)
+    async with _locked(folder, say):
+        if not (folder / _COMPLETE).exists():
+            say("temporal: looking for a ready server to download")
+            if not await _download(folder):
+                return None
+            (folder / _COMPLETE).touch()
+    commands = [file for file in folder.iterdir() if file.stat().st_size > 0 and os.access(file, os.X_OK)]
+    return commands[0] if commands else None
+
+
+async def _download(folder: Path) -> bool:
+    began = asyncio.get_running_loop().time()
+    try:
+        async with asyncio.timeout(_DOWNLOAD_LONGEST_S):
+            # Starting one is the only way to make the SDK download it.
+            trial = await WorkflowEnvironment.start_local(
+                download_dest_dir=str(folder),
+                dev_server_download_version=DEV_SERVER_VERSION,
+                dev_server_log_level="error",
+            )
+            await trial.shutdown()
+    except (RuntimeError, TimeoutError):
+        return False
+    say_to_stderr(f"temporal: downloaded in {asyncio.get_running_loop().time() - began:.0f} s")
+    return True
+
+
+async def build_with_go(settings: StackSettings, say: Say = say_to_stderr) -> StockBuild:
+    """Build into the cache; a second caller waits for the first one's build. Raises TemporalMissing."""
+    folder = settings.temporal_build
+    if (done := cached_build(settings)) is not None:
+        return done
+    go = shutil.which("go")
+    if go is None:
+        raise TemporalMissing(
+            "No Temporal server. One of these helps: internet access (a ready server is then downloaded); "
+            f"Go, to build it; the `temporal` command on PATH; {TEMPORAL_ADDRESS} set to a running server."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    async with _locked(folder, say):
+        if (done := cached_build(settings)) is not None:
+            return done
+        log = folder / "build.log"
+        say(f"temporal: building the stock server with Go, once, about five minutes (output: {log})")
+        for name, package in _PACKAGES.items():
+            await _build_one(go, name, package, settings, log, say)
+        (folder / _COMPLETE).touch()
+    return _programs(folder)
+
+
+async def _build_one(go: str, name: str, package: str, settings: StackSettings, log: Path, say: Say) -> None:
+    began = time.monotonic()
+    unfinished = settings.temporal_build / f"{name}.unfinished"
+    with log.open("ab") as out:
+        building = await asyncio.create_subprocess_exec(
+            go,
+            "build",
+            "-trimpath",
+            "-buildvcs=false",
+            "-o",
+            str(unfinished),
+            package,
+            cwd=settings.temporal_module,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env={**os.environ, "CGO_ENABLED": "0"},
+        )
+        finished = asyncio.ensure_future(building.wait())
+        try:
+            while not (await asyncio.wait({finished}, timeout=_PROGRESS_EVERY_S))[0]:
+                say(f"temporal: {name}, {time.monotonic() - began:.0f} s")
+        except asyncio.CancelledError:
+            building.terminate()
+            await finished
+            raise
+    if building.returncode != 0:
+        raise TemporalMissing(f"`go build` of the Temporal {name} failed; the end of {log}:\n{tail(log)}")
+    unfinished.rename(settings.temporal_build / name)
+    say(f"temporal: {name} built in {time.monotonic() - began:.0f} s")
+
+
+def _programs(folder: Path) -> StockBuild:
+    return StockBuild(server=folder / "server", ui=folder / "ui", sql=folder / "sql")
+
+
+@asynccontextmanager
+async def _locked(folder: Path, say: Say) -> AsyncGenerator[None, None]:
+    """One process at a time per folder; the kernel frees the lock of a killed one."""
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another process that prepares {folder}")
+            await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
+        yield
