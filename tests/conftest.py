@@ -18,10 +18,8 @@ from workers.stack.temporal_server import TemporalServer
 
 @pytest_asyncio.fixture(scope="session")
 async def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TemporalServer]:
-    server = TemporalServer(tmp_path_factory.mktemp("temporal"))
-    await server.start()
-    yield server
-    await server.stop()
+    async with TemporalServer(tmp_path_factory.mktemp("temporal"), ui=False) as server:
+        yield server
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -37,10 +35,8 @@ def time_skipper(temporal_client: Client) -> TimeSkipper:
 
 @pytest_asyncio.fixture(scope="session")
 async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Postgres]:
-    server = Postgres(tmp_path_factory.mktemp("postgres"))
-    await server.start()
-    yield server
-    await server.stop()
+    async with Postgres(tmp_path_factory.mktemp("postgres"), durable=False) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ async def run_api(settings: Settings) -> None:
     ):
         app = create_app(
             store=house.store,
-            client_provider=house.client,
+            client=house.client,
             extra_routers=[roaming.receiver, telematics.webhook],
             settings=ApiSettings(cursor_secret=settings.cursor_secret),
         )

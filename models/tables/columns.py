@@ -34,5 +34,5 @@ class TableRow(SQLModel):
     """Base of all tables: the table is called after the class (`StopEventRow` is `stop_event`)."""
 
     @declared_attr.directive  # pyright: ignore[reportArgumentType]
-    def __tablename__(cls) -> str:
+    def __tablename__(cls) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__.removesuffix("Row")).lower()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import pytest_asyncio
 
+from models.evidence import Evidence
 from models.ids import TenantId
 from store.database import Store
 from tests.store.conftest import Raw
@@ -31,7 +32,11 @@ async def with_stop(store: Store, tenant: TenantId, *event_ids: str) -> str:
 async def test_a_repeat_is_not_fresh(store: Store, tenant: TenantId) -> None:
     async with store.tenant(tenant) as unit:
         assert await unit.evidence.append([]) == []
-        twice = [(None, evidence("e1")), (None, evidence("e1")), (None, evidence("e2"))]
+        twice: list[tuple[str | None, Evidence]] = [
+            (None, evidence("e1")),
+            (None, evidence("e1")),
+            (None, evidence("e2")),
+        ]
         assert await unit.evidence.append(twice) == ["e1", "e2"]
         assert await unit.evidence.append([(None, evidence("e2")), (None, evidence("e3"))]) == ["e3"]
     other = TenantId(f"{tenant}-b")

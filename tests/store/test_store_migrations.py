@@ -72,7 +72,7 @@ def test_two_processes_may_migrate_at_once(database_url: str, own_schema: str) -
     schemas = [own_schema, own_schema, f"{own_schema}_b"]
     try:
         with ThreadPoolExecutor(3) as pool:
-            list(pool.map(lambda name: migrate(database_url, name), schemas))
+            list(pool.map(migrate, [database_url] * len(schemas), schemas))
         assert tables_of(database_url, own_schema) == tables_of(database_url, f"{own_schema}_b") != set()
     finally:
         with psycopg.connect(database_url) as connection:

@@ -227,9 +227,7 @@ async def create_databases(build: StockBuild, databases: PostgresDatabases) -> N
         await _sql_tool(build, databases, name, "create")
         # Makes the version table; on a database that has one it changes nothing.
         await _sql_tool(build, databases, name, "setup-schema", "-v", "0.0")
-        await _sql_tool(
-            build, databases, name, "update-schema", "--schema-name", f"postgresql/v12/{schema}/versioned"
-        )
+        await _sql_tool(build, databases, name, "update-schema", "--schema-name", f"postgresql/v12/{schema}")
 
 
 async def _sql_tool(build: StockBuild, databases: PostgresDatabases, database: str, *command: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,9 @@ from workers.stack.settings import TEMPORAL_ADDRESS, StackSettings
 
 DEV_SERVER_VERSION = "v1.9.1"
 """The `temporal` command whose start-dev is server 1.32.0, as pinned in tools/temporal/."""
+
+OLDEST_SERVER = (1, 32)
+"""Older ones lack per-workflow time skipping, which tests need."""
 
 _DOWNLOAD_LONGEST_S = 90.0
 _PROGRESS_EVERY_S = 20.0
@@ -86,11 +90,22 @@ async def resolve(settings: StackSettings, say: Say = say_to_stderr, *, download
         return External(settings.temporal_address, settings.temporal_ui_url)
     if (build := cached_build(settings)) is not None:
         return build
-    if (on_path := shutil.which("temporal")) is not None:
-        return DevServer(Path(on_path))
+    if (on_path := _command_on_path()) is not None:
+        return DevServer(on_path)
     if download and (downloaded := await _downloaded(settings, say)) is not None:
         return DevServer(downloaded)
     return await build_with_go(settings, say)
+
+
+def _command_on_path() -> Path | None:
+    """The `temporal` command, unless its server is older than the oldest that does what we need."""
+    command = shutil.which("temporal")
+    if command is None:
+        return None
+    shown = subprocess.run([command, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603
+    found = re.search(r"Server (\d+)\.(\d+)", shown)
+    new_enough = found is not None and (int(found[1]), int(found[2])) >= OLDEST_SERVER
+    return Path(command) if new_enough else None
 
 
 async def _downloaded(settings: StackSettings, say: Say) -> Path | None:

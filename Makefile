@@ -1,0 +1,44 @@
+# Every command of the project. The first run sets the machine up, once, in the user's cache (tools/setup).
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo dev test bench lint fmt lock setup servers clean-state
+
+PYTHON := .venv/bin/python
+export PYTHONPATH := $(CURDIR)
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: servers ## A fleet's morning on the full stack (KEEP=1 stays up; ARGS="--seed 3")
+	@bin/backstop demo $(if $(KEEP),--keep) $(ARGS)
+
+dev: servers ## The same stack without the scenario; state is kept in .state/
+	@bin/backstop dev $(ARGS)
+
+test: servers lint ## Everything that proves the product (ARGS="tests/store -k tenant")
+	$(PYTHON) -m pytest $(ARGS)
+
+bench: servers ## Rates and ratios of this machine
+	@for bench in benchmarks/*.py; do echo "$$bench"; $(PYTHON) "$$bench" || exit 1; done
+
+lint: setup ## Style, types, layers
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	.venv/bin/basedpyright --pythonpath $(PYTHON)
+	.venv/bin/lint-imports
+
+fmt: setup ## Format, and mend what can be mended
+	$(PYTHON) -m ruff check --fix-only
+	$(PYTHON) -m ruff format
+
+lock: setup ## Pin dependencies with hashes (ARGS=--upgrade for newer ones)
+	@tools/lock $(ARGS)
+
+setup: ## Make the Python environment ready
+	@tools/setup
+
+servers: ## Make the Temporal server ready, too
+	@tools/setup --servers
+
+clean-state: ## Forget what `make dev` kept
+	rm -rf .state

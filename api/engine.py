@@ -1,0 +1,153 @@
+"""The API's few words with Temporal: start a stop, say something to it."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import BaseModel
+from temporalio.client import (
+    Client,
+    WorkflowExecutionDescription,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.common import (
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from api.problems import Problem, unavailable
+from models.contract import STOP_QUEUE, STOP_WORKFLOW
+from models.ids import stop_id_for, workflow_id_for
+from models.stop import ChargingStopInput, Receipt, StopPhase, StopRequest, StopView
+
+_TENANT = SearchAttributeKey.for_keyword("BackstopTenant")
+_PHASE = SearchAttributeKey.for_keyword("StopPhase")
+_CONFLICTS = frozenset({"stop.closed", "choice.too_late", "charger.already_failed", "approval.not_awaited"})
+
+
+class Engine:
+    def __init__(self, client: Client, update_wait_s: float, queue: str = STOP_QUEUE) -> None:
+        self._client = client
+        self._update_wait_s = update_wait_s
+        self._queue = queue
+
+    async def start(self, tenant_id: str, request: StopRequest) -> StopView | None:
+        """Start the stop. None where it runs (or ran) already with the same request.
+
+        Raises Problem 409 where the key was used with another request."""
+        workflow_id = workflow_id_for(tenant_id, request.business_key)
+        try:
+            handle = await self._client.start_workflow(
+                STOP_WORKFLOW,
+                ChargingStopInput(tenant_id=tenant_id, request=request),
+                id=workflow_id,
+                task_queue=self._queue,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                memo={"fingerprint": request.fingerprint},
+                search_attributes=TypedSearchAttributes(
+                    [
+                        SearchAttributePair(_TENANT, tenant_id),
+                        SearchAttributePair(_PHASE, str(StopPhase.PLANNING)),
+                    ]
+                ),
+                static_summary=f"Stop {request.business_key} of {request.vehicle.vehicle_id}",
+                static_details=(
+                    f"From {request.vehicle.soc_percent:.0f} % to {request.target_soc_percent:.0f} %"
+                ),
+                request_eager_start=False,
+            )
+        except WorkflowAlreadyStartedError:
+            known = await self._describe(workflow_id)
+            if await known.memo_value("fingerprint", default="") not in ("", request.fingerprint):
+                raise conflicting() from None
+            return None
+        return first_view(tenant_id, request, handle.result_run_id or "")
+
+    async def _describe(self, workflow_id: str) -> WorkflowExecutionDescription:
+        return await self._client.get_workflow_handle(workflow_id).describe()
+
+    async def tell(self, view: StopView, update: str, message: BaseModel, update_id: str) -> Receipt:
+        """Send an Update and wait for its answer. Raises Problem with the validator's own code."""
+        handle = self._client.get_workflow_handle(view.workflow_id)
+        try:
+            async with asyncio.timeout(self._update_wait_s):
+                return await handle.execute_update(
+                    update,
+                    message,
+                    id=update_id,
+                    result_type=Receipt,
+                    rpc_timeout=timedelta(seconds=self._update_wait_s),
+                )
+        except WorkflowUpdateFailedError as error:
+            raise _refused(error.cause) from error
+        except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
+            raise unavailable("stop_worker.unavailable", "No stop worker answers; send it again.") from error
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                raise Problem(409, "stop.closed", "The stop has ended.") from error
+            if error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED):
+                text = "No stop worker answers; send it again."
+                raise unavailable("stop_worker.unavailable", text) from error
+            raise
+
+    async def healthy(self) -> bool:
+        try:
+            return await self._client.service_client.check_health(timeout=timedelta(seconds=2))
+        except RPCError:
+            return False
+
+    async def workers(self) -> int:
+        """How many pollers the stop queue has had within the last minutes."""
+        from temporalio.api.enums.v1 import TaskQueueType
+        from temporalio.api.taskqueue.v1 import TaskQueue
+        from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+
+        answer = await self._client.workflow_service.describe_task_queue(
+            DescribeTaskQueueRequest(
+                namespace=self._client.namespace,
+                task_queue=TaskQueue(name=self._queue),
+                task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+            ),
+            timeout=timedelta(seconds=2),
+        )
+        now = datetime.now(UTC).timestamp()
+        return sum(1 for poller in answer.pollers if now - poller.last_access_time.seconds < 90)
+
+
+def conflicting() -> Problem:
+    return Problem(409, "stop.conflicting_request", "This business key was used with another request.")
+
+
+def _refused(cause: BaseException | None) -> Problem:
+    code = cause.type if isinstance(cause, ApplicationError) and cause.type else "stop.refused"
+    text = cause.message if isinstance(cause, ApplicationError) else "The stop refused it."
+    return Problem(409 if code in _CONFLICTS else 422, code, text)
+
+
+def first_view(tenant_id: str, request: StopRequest, run_id: str) -> StopView:
+    """What is true the moment a stop was accepted; a worker has not touched it yet."""
+    now = datetime.now(UTC)
+    details: dict[str, Any] = {
+        "stop_id": stop_id_for(tenant_id, request.business_key),
+        "tenant_id": tenant_id,
+        "business_key": request.business_key,
+        "workflow_id": workflow_id_for(tenant_id, request.business_key),
+        "run_id": run_id,
+        "vehicle_id": request.vehicle.vehicle_id,
+        "phase": StopPhase.PLANNING,
+        "headline": "Accepted",
+        "fingerprint": request.fingerprint,
+        "telematics_id": request.vehicle.telematics_id,
+        "created_at": now,
+        "updated_at": now,
+    }
+    return StopView.model_validate(details)
