@@ -112,7 +112,9 @@ async def main() -> None:
                         f"round {number + 1}: bare {bare:5.1f}/s ({bare_events:.0f} events), "
                         f"stops {full:5.1f}/s ({full_events:.0f} events), ratio {full / bare:.2f}"
                     )
-                print(f"complete stops per second against a bare workflow: ratio {statistics.median(ratios):.2f}")
+                print(
+                    f"complete stops per second against a bare workflow: ratio {statistics.median(ratios):.2f}"
+                )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from models.charger import Charger, Protocol
 from simulators.twin import Fault, FaultKind, TwinConnector
-from simulators.world import DemoVan, DemoWorld
+from simulators.world import DemoVan, DemoWorld, demo_world
 
 _CLEAN_HEAD_SHARE = 0.3
 
@@ -77,6 +77,13 @@ def plan_faults(world: DemoWorld, seed: int) -> FaultPlan:
     return _Planner(world, seed).plan()
 
 
+def demo_morning(seed: int, stops: int = 40) -> tuple[DemoWorld, FaultPlan]:
+    """The world with its faults in place, and the plan of them."""
+    world = demo_world(seed, stops)
+    faults = plan_faults(world, seed)
+    return faults.put_on(world), faults
+
+
 class _Planner:
     def __init__(self, world: DemoWorld, seed: int) -> None:
         self._world = world
@@ -95,7 +102,7 @@ class _Planner:
         for _ in range(max(1, len(self._world.vans) // 40)):
             self._strike(FaultKind.REJECT, self._speaks("ocpp1.6"))
             self._strike(FaultKind.ACCEPT_NEVER_START, self._speaks("ocpp2.0.1"))
-            self._strike(FaultKind.FAULT_MID_CHARGE, self._speaks("ocpp1.6"), delay_s=3.0)
+            self._strike(FaultKind.FAULT_MID_CHARGE, self._speaks("ocpp1.6"), delay_s=2.5)
             self._trouble(DriverTrouble.NO_SHOW)
             self._strike(FaultKind.PARTNER_5XX, self._roams)
             # Shortly after we give up the driver still stands there; later the plug is empty.
@@ -113,7 +120,7 @@ class _Planner:
             self._strike(FaultKind.REJECT, self._speaks("ocpp2.0.1"), times=2)
             self._strike(FaultKind.START_LATE, self._speaks("ocpp1.6"), delay_s=waits_s + 5.0)
             self._strike(FaultKind.ACCEPT_NEVER_START, self._roams)
-            self._strike(FaultKind.FAULT_MID_CHARGE, self._speaks("ocpp2.0.1"), delay_s=4.0)
+            self._strike(FaultKind.FAULT_MID_CHARGE, self._speaks("ocpp2.0.1"), delay_s=2.5)
         return FaultPlan(
             seed=self._seed, connectors=self._connectors, drivers=self._drivers, struck=self._struck
         )

@@ -273,7 +273,7 @@ class EvseTwin:
         post = Delivery("POST", "cdrs", "", record, times=session.times)
         if session.reordered:
             self._courier.send(self.uid, post)
-        self._change(session, status="COMPLETED", end_date_time=stamp(), total_cost=cost)
+        self._change(session, status="COMPLETED", end_date_time=stamp(), kwh=energy_kwh, total_cost=cost)
         self._release(session)
         if not session.reordered:
             self._courier.send(self.uid, post)

@@ -100,7 +100,9 @@ class TwinPace(Message):
     seed: int = 7
     speed: float = 120.0
     meter_interval_s: float = 2.0
-    connection_timeout_s: float = Field(default=6.0, description="OCPP ConnectionTimeOut: plug-in after start.")
+    connection_timeout_s: float = Field(
+        default=6.0, description="OCPP ConnectionTimeOut: plug-in after start."
+    )
     reconnect_s: float = 1.0
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 from store.migration import migrate
 from workers.bootstrap import connect_temporal
 from workers.settings import Settings
-from workers.stack.temporal_server import register
+from workers.stack.temporal_namespace import prepare_namespace
 
 _log = structlog.get_logger(__name__)
 
@@ -24,5 +24,5 @@ async def run_migration(settings: Settings) -> None:
         except OperationalError:
             _log.info("database not there yet")
             await asyncio.sleep(1)
-    await register(await connect_temporal(settings, "migrate"))
+    await prepare_namespace(await connect_temporal(settings, "migrate"))
     _log.info("database and search attributes are ready")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from api.keys import generate_key
+from connectors.ocpp.passwords import hash_password
 from models.charger import Charger
 from models.ids import TenantId
 from models.policy import Policy
@@ -29,3 +30,10 @@ async def provision_chargers(store: Store, tenant_id: str, chargers: list[Charge
     async with store.tenant(TenantId(tenant_id)) as unit:
         await unit.chargers.upsert(chargers)
         await unit.policies.put(policy)
+
+
+async def provision_stations(store: Store, tenant_id: str, passwords: dict[str, str]) -> None:
+    """Charge points that may connect, by station id. Repeatable."""
+    async with store.platform() as unit:
+        for station_id, password in passwords.items():
+            await unit.add_station(TenantId(tenant_id), station_id, hash_password(password))

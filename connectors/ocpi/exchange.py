@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -56,6 +56,8 @@ class Exchange:
     raw: bytes
     intake: Intake
     public_url: str
+    token: str = field(repr=False)
+    """The token that was presented."""
 
     def part(self, name: str) -> str:
         """A path parameter."""
@@ -86,9 +88,9 @@ class Exchange:
 
     def check_ids(self, body: dict[str, Any], **expected: str) -> None:
         """Ids in the URL and in the body must agree (2001); absent ones are the schema's matter."""
-        for field, value in expected.items():
-            if field in body and str(body[field]).casefold() != value.casefold():
-                raise Refusal(2001, f"{field} differs from the URL")
+        for name, value in expected.items():
+            if name in body and str(body[name]).casefold() != value.casefold():
+                raise Refusal(2001, f"{name} differs from the URL")
 
 
 def holds_nul(raw: bytes) -> bool:
@@ -107,10 +109,10 @@ def guarded(
     async def endpoint(request: Request) -> Response:
         label = counts.module_label(module)
         try:
-            link = await _partner(intake, request, functional)
+            link, token = await _partner(intake, request, functional)
             raw = await _read(request)
             try:
-                response = await handler(Exchange(link, request, raw, intake, public_url))
+                response = await handler(Exchange(link, request, raw, intake, public_url, token))
             except Unreadable as error:
                 await intake.set_aside(link, error.module, error.reason, error.body, str(error))
                 raise Refusal(2001, str(error)) from None
@@ -127,13 +129,13 @@ def guarded(
     return endpoint
 
 
-async def _partner(intake: Intake, request: Request, functional: bool) -> PartnerLink:
+async def _partner(intake: Intake, request: Request, functional: bool) -> tuple[PartnerLink, str]:
     for token in presented(request.headers.get("authorization")):
         link = await intake.store.by_token_hash(token_hash(token))
         if link is not None:
             if functional and not may_use(link):
                 raise Refusal(2000, "handshake is not finished", 401)
-            return link
+            return link, token
     raise Refusal(2000, "token is missing or unknown", 401)
 
 

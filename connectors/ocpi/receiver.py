@@ -54,9 +54,7 @@ class _Registration:
         return envelope({"version": VERSION, "endpoints": endpoints})
 
     async def get(self, exchange: Exchange) -> Response:
-        # The token that was presented is the one in use; we keep only its hash.
-        scheme_and_token = exchange.request.headers.get("authorization", "")
-        return envelope(our_credentials(self._public_url, exchange.link, scheme_and_token.partition(" ")[2]))
+        return envelope(our_credentials(self._public_url, exchange.link, exchange.token))
 
     async def post(self, exchange: Exchange) -> Response:
         if exchange.link.state is not LinkState.INVITED:

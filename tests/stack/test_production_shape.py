@@ -12,9 +12,11 @@ from temporalio.worker import Worker
 
 from tests.stack.toys import Patient, double
 from workers.stack.postgres import Postgres
+from workers.stack.processes import until_ready
 from workers.stack.settings import StackSettings
 from workers.stack.temporal_config import PostgresDatabases
-from workers.stack.temporal_server import TemporalServer, create_databases
+from workers.stack.temporal_schema import create_databases
+from workers.stack.temporal_server import TemporalServer
 from workers.stack.temporal_source import build_with_go, cached_build
 
 pytestmark = pytest.mark.asyncio
@@ -55,4 +57,4 @@ async def test_a_workflow_completes_and_survives_the_servers_kill(
         await server.wait_back(restarts)
         await handle.signal(Patient.release)
         assert await handle.result() == 42
-    assert await server.ui_answers()
+    await until_ready(server.ui_answers, "the UI after the server came back", 30)

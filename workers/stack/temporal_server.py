@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import subprocess
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -42,16 +41,12 @@ _SERVER, _UI = "temporal", "temporal-ui"
 _TRIES = 3
 
 
-class SchemaFailed(RuntimeError):
-    """Temporal's own tables could not be made in PostgreSQL; the text ends with its tool's output."""
-
-
 @dataclass
 class TemporalServer:
     """One server and its UI, state in `folder`; or the one that BACKSTOP_TEMPORAL_ADDRESS names.
 
     A killed server comes back by itself on its data and at the same address. `databases`: PostgreSQL in place
-    of the SQLite file (stock build only, see create_databases). `source`: leave out to have it found."""
+    of the SQLite file (stock build only, see temporal_schema.py). `source`: leave out to have it found."""
 
     folder: Path
     databases: PostgresDatabases | None = None
@@ -218,30 +213,3 @@ class TemporalServer:
     async def stop(self) -> None:
         """Ask both to end; safe to call twice. An external server is left alone."""
         await self._supervisor.stop_all()
-
-
-async def create_databases(build: StockBuild, databases: PostgresDatabases) -> None:
-    """Make Temporal's two databases in PostgreSQL, or bring them to this server's version, with the server's
-    own tool. Raises SchemaFailed."""
-    for name, schema in ((databases.default, "temporal"), (databases.visibility, "visibility")):
-        await _sql_tool(build, databases, name, "create")
-        # Makes the version table; on a database that has one it changes nothing.
-        await _sql_tool(build, databases, name, "setup-schema", "-v", "0.0")
-        await _sql_tool(build, databases, name, "update-schema", "--schema-name", f"postgresql/v12/{schema}")
-
-
-async def _sql_tool(build: StockBuild, databases: PostgresDatabases, database: str, *command: str) -> None:
-    tool = await asyncio.create_subprocess_exec(
-        str(build.sql),
-        *("--plugin", "postgres12", "--endpoint", databases.host, "--port", str(databases.port)),
-        *("--user", databases.user, "--database", database),
-        *command,
-        # Not an argument: every user of the machine can read those.
-        env={"SQL_PASSWORD": databases.password},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    output, _ = await tool.communicate()
-    if tool.returncode != 0:
-        raise SchemaFailed(f"{command[0]} of {database}: {output.decode(errors='replace')[-800:]}")

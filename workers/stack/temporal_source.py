@@ -34,6 +34,7 @@ OLDEST_SERVER = (1, 32)
 _DOWNLOAD_LONGEST_S = 90.0
 _PROGRESS_EVERY_S = 20.0
 _COMPLETE = ".complete"
+_MODULE = "go.temporal.io/server"
 _PACKAGES = {
     "ui": "github.com/temporalio/ui-server/v2/cmd/server",
     "sql": "go.temporal.io/server/cmd/tools/sql",
@@ -59,9 +60,25 @@ class External:
 class StockBuild:
     """The programs of the stock server, built here."""
 
-    server: Path
-    ui: Path
-    sql: Path
+    folder: Path
+
+    @property
+    def server(self) -> Path:
+        return self.folder / "server"
+
+    @property
+    def ui(self) -> Path:
+        return self.folder / "ui"
+
+    @property
+    def sql(self) -> Path:
+        """The tool that makes and updates the server's tables."""
+        return self.folder / "sql"
+
+    @property
+    def schema(self) -> Path:
+        """The tables' definitions for PostgreSQL, by version."""
+        return self.folder / "schema"
 
 
 @dataclass(frozen=True)
@@ -81,7 +98,7 @@ def say_to_stderr(text: str) -> None:
 def cached_build(settings: StackSettings) -> StockBuild | None:
     """The cached build, if it is whole."""
     folder = settings.temporal_build
-    return _programs(folder) if (folder / _COMPLETE).exists() else None
+    return StockBuild(folder) if (folder / _COMPLETE).exists() else None
 
 
 async def resolve(settings: StackSettings, say: Say = say_to_stderr, *, download: bool = True) -> Source:
@@ -158,8 +175,9 @@ async def build_with_go(settings: StackSettings, say: Say = say_to_stderr) -> St
         say(f"temporal: building the stock server with Go, once, about five minutes (output: {log})")
         for name, package in _PACKAGES.items():
             await _build_one(go, name, package, settings, log, say)
+        await _copy_schema(go, settings)
         (folder / _COMPLETE).touch()
-    return _programs(folder)
+    return StockBuild(folder)
 
 
 async def _build_one(go: str, name: str, package: str, settings: StackSettings, log: Path, say: Say) -> None:
@@ -194,8 +212,19 @@ async def _build_one(go: str, name: str, package: str, settings: StackSettings, 
     say(f"temporal: {name} built in {time.monotonic() - began:.0f} s")
 
 
-def _programs(folder: Path) -> StockBuild:
-    return StockBuild(server=folder / "server", ui=folder / "ui", sql=folder / "sql")
+async def _copy_schema(go: str, settings: StackSettings) -> None:
+    """From the module's sources, which may be cleaned away later."""
+    listing = await asyncio.create_subprocess_exec(
+        *(go, "list", "-m", "-f", "{{.Dir}}", _MODULE), cwd=settings.temporal_module, stdout=subprocess.PIPE
+    )
+    printed, _ = await listing.communicate()
+    source = Path(printed.decode().strip()) / "schema" / "postgresql" / "v12"
+    target = settings.temporal_build / "schema"
+    shutil.rmtree(target, ignore_errors=True)
+    # Without the modes: the module cache is read-only.
+    await asyncio.to_thread(shutil.copytree, source, target, copy_function=shutil.copyfile)
+    for folder in (target, *(path for path in target.rglob("*") if path.is_dir())):
+        folder.chmod(0o755)
 
 
 @asynccontextmanager

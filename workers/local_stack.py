@@ -1,0 +1,283 @@
+"""The full stack on this machine: servers, our processes, the twin. What `make dev`, `make demo` and the
+kill tests run; the process commands are those of docker-compose.yml."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+from rich.console import Console
+
+from simulators.fault_plan import FaultPlan, plan_faults
+from simulators.world import DemoWorld, demo_world
+from store.database import Store
+from store.migration import migrate
+from workers.bootstrap import stop_signal
+from workers.demo import run_demo
+from workers.provisioning import create_api_key, provision_chargers, provision_stations
+from workers.stack.ports import free_ports
+from workers.stack.postgres import Postgres
+from workers.stack.processes import Supervisor, http_ready, until_ready
+from workers.stack.temporal_server import TemporalServer
+
+TENANT = "demo"
+ALL_SCOPES = ["stops:write", "stops:read", "driver", "chargers:read", "policies:write", "admin"]
+OUR_PROCESSES = ("api", "worker", "planner", "gateway")
+_VENDOR_CONNECTION = "twin"
+_HERE = Path(__file__).resolve().parents[1]
+
+
+@dataclass
+class LocalStack:
+    """Everything, in `folder`. Addresses are valid once `start` has returned."""
+
+    folder: Path
+    world: DemoWorld
+    say: Callable[[str], None] = lambda text: None
+    temporal: TemporalServer = field(init=False)
+    postgres: Postgres = field(init=False)
+    processes: Supervisor = field(init=False)
+    api_key: str = field(default="", init=False)
+    driver_key: str = field(default="", init=False)
+
+    def __post_init__(self) -> None:
+        self.temporal = TemporalServer(self.folder / "temporal")
+        self.postgres = Postgres(self.folder / "postgres")
+        self.processes = Supervisor(self.folder / "logs")
+        ports = free_ports(7)
+        self.api_port, self.gateway_port, self.gateway_health_port = ports[:3]
+        self.charge_points_port, self.roaming_port, self.telematics_port, self._spare_port = ports[3:]
+
+    @property
+    def api_url(self) -> str:
+        return f"http://127.0.0.1:{self.api_port}"
+
+    @property
+    def gateway_url(self) -> str:
+        return f"ws://127.0.0.1:{self.gateway_port}/ocpp"
+
+    @property
+    def control_urls(self) -> dict[str, str]:
+        """Where each simulated partner is controlled and keeps its ledger."""
+        return {
+            "charge_points": f"http://127.0.0.1:{self.charge_points_port}",
+            "roaming": f"http://127.0.0.1:{self.roaming_port}",
+            "telematics": f"http://127.0.0.1:{self.telematics_port}",
+        }
+
+    @property
+    def links(self) -> dict[str, str]:
+        links = {"API docs": f"{self.api_url}/docs"}
+        if self.temporal.ui_url:
+            links["Temporal UI"] = f"{self.temporal.ui_url}/namespaces/default/workflows"
+        return links
+
+    async def start(self) -> None:
+        """Servers, database, processes, twin; each is awaited. Raises what the first failing one raises."""
+        self.say("Starting PostgreSQL and Temporal")
+        await asyncio.gather(self.postgres.start(), self.temporal.start())
+        url = self.postgres.url
+        await asyncio.to_thread(migrate, url)
+        await self._provision(url)
+        self.say("Starting API, workers, gateway")
+        self.processes.env.update(self._environment(url))
+        for name in OUR_PROCESSES:
+            self.processes.start(name, [sys.executable, "-m", "workers.cli", name], cwd=_HERE)
+        await asyncio.gather(
+            self.processes.wait_ready("api", http_ready(f"{self.api_url}/readyz")),
+            self.processes.wait_ready(
+                "gateway", http_ready(f"http://127.0.0.1:{self.gateway_health_port}/healthz")
+            ),
+        )
+        self.say("Starting the twin: charge points, a roaming partner, a telematics vendor")
+        await self._start_twin()
+
+    async def _provision(self, url: str) -> None:
+        store = Store(url, pool_size=2)
+        try:
+            await provision_chargers(store, TENANT, self.world.own_chargers(), self.world.policy())
+            stations = {s.station_id: s.password for s in self.world.stations()}
+            await provision_stations(store, TENANT, stations)
+        finally:
+            await store.dispose()
+        self.api_key = await create_api_key(url, TENANT, "fleet backend", ALL_SCOPES)
+        self.driver_key = await create_api_key(url, TENANT, "driver app", ["driver", "stops:read"])
+
+    def _environment(self, url: str) -> dict[str, str]:
+        self._webhook_secret = secrets.token_hex(32)
+        self._client_secret = secrets.token_hex(16)
+        connections = self.folder / "telematics.json"
+        connections.parent.mkdir(parents=True, exist_ok=True)
+        vendor = self.control_urls["telematics"]
+        connection = {
+            "connection_id": _VENDOR_CONNECTION,
+            "tenant_id": TENANT,
+            "base_url": vendor,
+            "token_url": f"{vendor}/oauth/token",
+            "client_id": "backstop",
+            "client_secret": self._client_secret,
+            "webhook_secret": self._webhook_secret,
+        }
+        connections.write_text(json.dumps([connection]))
+        connections.chmod(0o600)
+        return {
+            "BACKSTOP_DATABASE_URL": url,
+            "BACKSTOP_TEMPORAL_ADDRESS": self.temporal.address,
+            "BACKSTOP_API_PORT": str(self.api_port),
+            "BACKSTOP_PUBLIC_URL": self.api_url,
+            "BACKSTOP_GATEWAY_PORT": str(self.gateway_port),
+            "BACKSTOP_GATEWAY_HEALTH_PORT": str(self.gateway_health_port),
+            "BACKSTOP_METER_EVIDENCE_INTERVAL_S": "3",
+            "BACKSTOP_ENODE_CONFIG": str(connections),
+            "PYTHONPATH": str(_HERE),
+        }
+
+    async def _start_twin(self) -> None:
+        twin = self.folder / "twin"
+        twin.mkdir(parents=True, exist_ok=True)
+        token_a = secrets.token_hex(16)
+        configs = {
+            "charge_points": self.world.config_charge_points(),
+            "roaming": self.world.config_roaming_partner(token_a=token_a),
+            "telematics": self.world.config_telematics_vendor(
+                client_id="backstop",
+                client_secret=self._client_secret,
+                webhook_url=f"{self.api_url}/webhooks/enode/{_VENDOR_CONNECTION}",
+                webhook_secret=self._webhook_secret,
+            ),
+        }
+        files = {name: twin / f"{name}.json" for name in configs}
+        for name, text in configs.items():
+            files[name].write_text(text)
+        run = [sys.executable, "-m"]
+        self.processes.start(
+            "charge_points",
+            [*run, "simulators.charge_points", "--config", str(files["charge_points"])]
+            + ["--gateway", self.gateway_url, "--control-port", str(self.charge_points_port)],
+            cwd=_HERE,
+        )
+        self.processes.start(
+            "roaming",
+            [*run, "simulators.roaming_partner", "--config", str(files["roaming"])]
+            + ["--port", str(self.roaming_port)],
+            cwd=_HERE,
+        )
+        self.processes.start(
+            "telematics",
+            [*run, "simulators.telematics_vendor", "--config", str(files["telematics"])]
+            + ["--port", str(self.telematics_port)],
+            cwd=_HERE,
+        )
+        for name, address in self.control_urls.items():
+            await self.processes.wait_ready(name, http_ready(f"{address}/twin/ledger"))
+        await self._register_partner(token_a)
+        await until_ready(self._stations_are_connected, "the charge points' connections", 60)
+
+    async def _register_partner(self, token_a: str) -> None:
+        """The handshake, as an operator does it: `backstop partners register`."""
+        versions = f"{self.control_urls['roaming']}/ocpi/versions"
+        child = await asyncio.create_subprocess_exec(
+            *[sys.executable, "-m", "workers.cli", "partners", "register", versions, "--tenant", TENANT],
+            cwd=_HERE,
+            env={**self.processes.env, "BACKSTOP_OCPI_TOKEN_A": token_a, "PATH": "/usr/bin:/bin"},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        out, _ = await child.communicate()
+        if child.returncode != 0:
+            raise RuntimeError(f"the roaming partner could not be registered: {out.decode()[-800:]}")
+
+    async def _stations_are_connected(self) -> bool:
+        store = Store(self.postgres.url, pool_size=1)
+        try:
+            async with store.platform() as unit:
+                routes = [await unit.find_route(s.station_id) for s in self.world.stations()]
+            return all(route is not None for route in routes)
+        finally:
+            await store.dispose()
+
+    async def stop(self) -> None:
+        """Our processes drain first, then the servers end."""
+        await self.processes.stop_all()
+        await asyncio.gather(self.temporal.stop(), self.postgres.stop())
+
+
+@asynccontextmanager
+async def local_stack(
+    folder: Path, world: DemoWorld, say: Callable[[str], None]
+) -> AsyncGenerator[LocalStack, None]:
+    stack = LocalStack(folder, world, say)
+    try:
+        await stack.start()
+        yield stack
+    finally:
+        await stack.stop()
+
+
+async def demo_main(*, keep: bool, stops: int, seed: int) -> int:
+    """`make demo`. Exit code 0 only when every stop ended and no invariant was broken."""
+    console = Console()
+    world = demo_world(seed, stops)
+    plan: FaultPlan = plan_faults(world, seed)
+    world = plan.put_on(world)
+    stopped = stop_signal()
+    with tempfile.TemporaryDirectory(prefix="backstop-demo-", ignore_cleanup_errors=True) as folder:
+        async with local_stack(Path(folder), world, console.print) as stack:
+            morning = asyncio.create_task(
+                run_demo(
+                    api_url=stack.api_url,
+                    api_key=stack.api_key,
+                    driver_key=stack.driver_key,
+                    links=stack.links,
+                    world=world,
+                    plan=plan,
+                    control_urls=stack.control_urls,
+                    folder=Path(folder),
+                    console=console,
+                )
+            )
+            waiting = asyncio.create_task(stopped.wait())
+            await asyncio.wait([morning, waiting], return_when=asyncio.FIRST_COMPLETED)
+            if not morning.done():
+                morning.cancel()
+                await asyncio.gather(morning, return_exceptions=True)
+                return 130
+            code = morning.result()
+            if keep:
+                console.print("Staying up. Ctrl-C ends it.")
+                await waiting
+            waiting.cancel()
+    return code
+
+
+async def dev_main(state: Path) -> int:
+    """`make dev`: the stack and a calm twin, state kept on disk."""
+    console = Console()
+    stopped = stop_signal()
+    world = demo_world(seed=7)
+    async with local_stack(state.absolute(), world, console.print) as stack:
+        console.print("\nBackstop is up.")
+        for name, link in stack.links.items():
+            console.print(f"  {name:12} {link}")
+        console.print(f"  {'OCPP':12} {stack.gateway_url}/<station id>")
+        for name, link in stack.control_urls.items():
+            console.print(f"  {'twin':12} {link} ({name})")
+        console.print(f"\n  export BACKSTOP={stack.api_url} KEY={stack.api_key}")
+        console.print(f"  database     {stack.postgres.url}\n\nCtrl-C ends it; state is kept in {state}.")
+        await stopped.wait()
+    return 0
+
+
+async def ledger_of(control_url: str) -> list[dict[str, object]]:
+    """The partner's own record of what it received and did."""
+    async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
+        entries: list[dict[str, object]] = (await http.get(f"{control_url}/twin/ledger")).json()["entries"]
+    return entries
