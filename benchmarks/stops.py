@@ -73,7 +73,8 @@ class BareStop:
 
 
 async def bare_stop(client: Client, queue: str) -> int:
-    handle = await client.start_workflow(BareStop.run, "x" * 400, id=f"bare-{uuid.uuid4()}", task_queue=queue)
+    workflow_id = f"bare-{uuid.uuid4()}"
+    handle = await client.start_workflow(BareStop.run, "x" * 400, id=workflow_id, task_queue=queue)
     await handle.execute_update(BareStop.arrived, "x" * 100)
     await handle.signal(BareStop.evidence, "x" * 300)
     await handle.signal(BareStop.evidence, "x" * 300)

@@ -185,9 +185,8 @@ class StationTwin:
                 if self.connectors[number].goes_offline():
                     return
             reply = self._answer(action, payload)
-            answer = (
-                [3, message_id, reply] if reply is not None else [4, message_id, "NotImplemented", "", {}]
-            )
+            refusal: list[Any] = [4, message_id, "NotImplemented", "", {}]
+            answer: list[Any] = refusal if reply is None else [3, message_id, reply]
             await socket.send(json.dumps(answer))
             return
         awaited = self._awaited.get(message_id)

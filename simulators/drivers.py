@@ -34,6 +34,8 @@ _APP_AFTER_S: Final = 6.0
 _TELEMATICS_EVERY_S: Final = 2.0
 _MARGIN_PERCENT: Final = 1.0
 _LOOKS_AT_TAKEN: Final = 3
+_GIVES_UP_AFTER_S: Final = 2.5
+_LINGERS_S: Final = 10.0
 _OCCUPIED: Final = frozenset(
     {"occupied", "charging", "preparing", "finishing", "suspendedev", "suspendedevse", "blocked", "reserved"}
 )
@@ -202,7 +204,8 @@ class Driver:
                 await self._go(here)
             elif self._plugged:
                 await self._stand_by(view)
-        await self._road.wait(self._rng.uniform(0.5, 1.5))
+        lingers = self._plan.trouble is DriverTrouble.GIVES_UP
+        await self._road.wait(_LINGERS_S if lingers else self._rng.uniform(0.5, 1.5))
         await self._unplug()
 
     async def _newest(self) -> StopView:
@@ -272,16 +275,22 @@ class Driver:
 
     async def _stand_by(self, view: StopView) -> None:
         assert self._at is not None
-        if self._plan.trouble is DriverTrouble.CANCELS and view.phase is StopPhase.CHARGING:
+        waited_s = (self._loop.time() - self._arrived_at) * self._road.config.haste
+        if self._cancels_now(view.phase, waited_s):
             event_id = f"{self._plan.vehicle_id}:cancel"
             message = CancelRequest(event_id=event_id, by="driver")
             await self._road.backend.tell(self._plan.stop_id, "cancellation", message)
-        waited_s = (self._loop.time() - self._arrived_at) * self._road.config.haste
         if view.phase is StopPhase.EN_ROUTE and waited_s > _APP_AFTER_S:
             await self._say_arrived(self._at)  # telematics kept silent: the driver says it
             self._arrived_at = self._loop.time()
         if (self._loop.time() - self._shown_at) * self._road.config.haste >= _TELEMATICS_EVERY_S:
             await self._show_charge(self._at)
+
+    def _cancels_now(self, phase: StopPhase, waited_s: float) -> bool:
+        if self._plan.trouble is DriverTrouble.CANCELS:
+            return phase is StopPhase.CHARGING
+        impatient = self._plan.trouble is DriverTrouble.GIVES_UP and waited_s > _GIVES_UP_AFTER_S
+        return impatient and phase is StopPhase.CONFIRMING
 
     async def _show_charge(self, charger_id: str) -> None:
         self._shown_at = self._loop.time()

@@ -23,6 +23,7 @@ class DriverTrouble(StrEnum):
 
     NO_SHOW = "no_show"
     CANCELS = "cancels"
+    GIVES_UP = "gives_up"
     BROKEN_CABLE = "broken_cable"
 
 
@@ -105,7 +106,8 @@ class _Planner:
             self._strike(FaultKind.FAULT_MID_CHARGE, self._speaks("ocpp1.6"), delay_s=2.5)
             self._trouble(DriverTrouble.NO_SHOW)
             self._strike(FaultKind.PARTNER_5XX, self._roams)
-            # Shortly after we give up the driver still stands there; later the plug is empty.
+            self._give_up_on_a_slow_charger()
+            # Shortly after we give up the driver still stands there: the late charge is adopted.
             self._strike(FaultKind.START_LATE, self._speaks("ocpp2.0.1"), delay_s=waits_s + 1.5)
             self._strike(FaultKind.OCCUPIED_ON_ARRIVAL, self._speaks("ocpp1.6"))
             self._strike(FaultKind.GOES_OFFLINE, self._alone, delay_s=25.0)
@@ -118,7 +120,6 @@ class _Planner:
             self._strike(FaultKind.DUPLICATE_EVENTS, self._speaks("ocpp1.6"), times=2)
             self._strike(FaultKind.REORDERED_EVENTS, self._speaks("ocpp2.0.1"), times=2)
             self._strike(FaultKind.REJECT, self._speaks("ocpp2.0.1"), times=2)
-            self._strike(FaultKind.START_LATE, self._speaks("ocpp1.6"), delay_s=waits_s + 5.0)
             self._strike(FaultKind.ACCEPT_NEVER_START, self._roams)
             self._strike(FaultKind.FAULT_MID_CHARGE, self._speaks("ocpp2.0.1"), delay_s=2.5)
         return FaultPlan(
@@ -139,6 +140,14 @@ class _Planner:
         van = self._take(lambda van: van.telematics_id is None)
         if van is not None:
             self._drivers[van.vehicle_id] = trouble
+
+    def _give_up_on_a_slow_charger(self) -> None:
+        """The driver cancels before the late start comes, and lingers: nobody waits for that session."""
+        van = self._take(lambda van: self._speaks("ocpp1.6")(self._chargers[van.likely_charger_id]))
+        if van is not None:
+            late = Fault(kind=FaultKind.START_LATE, delay_s=6.0)
+            self._connectors[van.likely_charger_id] = (late,)
+            self._drivers[van.vehicle_id] = DriverTrouble.GIVES_UP
 
     def _take(self, fits: Callable[[DemoVan], bool]) -> DemoVan | None:
         for index, van in enumerate(self._free):

@@ -117,6 +117,17 @@ class SessionRepository:
         )
         return [_transaction(dict(row)) for row in found.mappings()]
 
+    async def set_meter_start(self, transaction_id: int, meter_start_wh: float) -> None:
+        """The register at the start, told after the row was opened by a later event."""
+        await self._connection.execute(
+            _TRANSACTION.update()
+            .where(
+                _TRANSACTION.c.tenant_id == self._tenant_id,
+                _TRANSACTION.c.transaction_id == transaction_id,
+            )
+            .values(meter_start_wh=meter_start_wh)
+        )
+
     async def progress(self, transaction_id: int, meter_wh: float, at: datetime) -> None:
         """Take a newer meter value; an older one changes nothing."""
         await self._connection.execute(

@@ -32,7 +32,7 @@ def _serve(process: Coroutine[Any, Any, None]) -> None:
 
 
 def _settings() -> Settings:
-    settings = Settings()
+    settings = Settings()  # pyright: ignore[reportCallIssue]  fields come from the environment
     configure_logging(settings)
     return settings
 

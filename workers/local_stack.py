@@ -49,6 +49,7 @@ class LocalStack:
     driver_key: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
+        self.folder = self.folder.absolute()
         self.temporal = TemporalServer(self.folder / "temporal")
         self.postgres = Postgres(self.folder / "postgres")
         self.processes = Supervisor(self.folder / "logs")
@@ -158,22 +159,21 @@ class LocalStack:
         for name, text in configs.items():
             files[name].write_text(text)
         run = [sys.executable, "-m"]
+        ocpp = ["--gateway", self.gateway_url, "--control-port", str(self.charge_points_port)]
+        roaming, vendor = ["--port", str(self.roaming_port)], ["--port", str(self.telematics_port)]
         self.processes.start(
             "charge_points",
-            [*run, "simulators.charge_points", "--config", str(files["charge_points"])]
-            + ["--gateway", self.gateway_url, "--control-port", str(self.charge_points_port)],
+            [*run, "simulators.charge_points", "--config", str(files["charge_points"]), *ocpp],
             cwd=_HERE,
         )
         self.processes.start(
             "roaming",
-            [*run, "simulators.roaming_partner", "--config", str(files["roaming"])]
-            + ["--port", str(self.roaming_port)],
+            [*run, "simulators.roaming_partner", "--config", str(files["roaming"]), *roaming],
             cwd=_HERE,
         )
         self.processes.start(
             "telematics",
-            [*run, "simulators.telematics_vendor", "--config", str(files["telematics"])]
-            + ["--port", str(self.telematics_port)],
+            [*run, "simulators.telematics_vendor", "--config", str(files["telematics"]), *vendor],
             cwd=_HERE,
         )
         for name, address in self.control_urls.items():
@@ -263,7 +263,7 @@ async def dev_main(state: Path) -> int:
     console = Console()
     stopped = stop_signal()
     world = demo_world(seed=7)
-    async with local_stack(state.absolute(), world, console.print) as stack:
+    async with local_stack(state, world, console.print) as stack:
         console.print("\nBackstop is up.")
         for name, link in stack.links.items():
             console.print(f"  {name:12} {link}")

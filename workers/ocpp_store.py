@@ -11,6 +11,8 @@ from models.ids import TenantId
 from store.database import Store, TenantUnit
 from store.sessions import Transaction
 
+_UNKNOWN_WH = -1.0
+
 
 class OcppHouse:
     """`queue`: where commands for the stations of this gateway are taken from."""
@@ -56,10 +58,14 @@ class OcppHouse:
                 start.connector_number,
                 start.id_tag,
                 start.started_at,
-                start.meter_start_wh,
+                _UNKNOWN_WH if start.meter_start_wh is None else start.meter_start_wh,
                 match.attempt_id if match else None,
                 start.transaction_ref,
             )
+            if row.meter_start_wh == _UNKNOWN_WH and start.meter_start_wh is not None:
+                # An event that overtook the start opened the row; the start itself knows the register.
+                await unit.sessions.set_meter_start(row.transaction_id, start.meter_start_wh)
+                row = row.model_copy(update={"meter_start_wh": start.meter_start_wh})
             return await _facts(unit, row)
 
     async def find(
@@ -116,7 +122,7 @@ async def _facts(unit: TenantUnit, row: Transaction) -> TransactionFacts:
         transaction_id=row.transaction_id,
         transaction_ref=row.transaction_ref,
         connector_number=row.connector_number,
-        meter_start_wh=row.meter_start_wh,
+        meter_start_wh=None if row.meter_start_wh == _UNKNOWN_WH else row.meter_start_wh,
         started_at=row.started_at,
         ended_at=row.ended_at,
         attempt_id=row.attempt_id,

@@ -13,6 +13,10 @@ import secrets
 _KIND = "sha256"
 
 
+def _digest(salt: str, password: bytes) -> str:
+    return hashlib.sha256(salt.encode() + password).hexdigest()
+
+
 def hash_password(password: str) -> str:
     salt = secrets.token_hex(8)
     return f"{_KIND}${salt}${_digest(salt, password.encode())}"
@@ -27,7 +31,3 @@ def matches(kept: str, given: bytes) -> bool:
 
 NOBODY = hash_password(secrets.token_hex(16))
 """Compared with where a station is unknown, so that the answer takes as long."""
-
-
-def _digest(salt: str, password: bytes) -> str:
-    return hashlib.sha256(salt.encode() + password).hexdigest()

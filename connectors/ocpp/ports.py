@@ -24,11 +24,17 @@ class TransactionFacts(Message):
     transaction_id: int
     transaction_ref: str | None = None
     connector_number: int
-    meter_start_wh: float
+    meter_start_wh: float | None
     started_at: UtcDatetime
     ended_at: UtcDatetime | None = None
     attempt_id: str | None = None
     stop_id: str | None = None
+
+    def taken_kwh(self, total_wh: float | None) -> float | None:
+        """Energy of the session at a register total; None where the register's start is not known."""
+        if total_wh is None or self.meter_start_wh is None:
+            return None
+        return max(0.0, total_wh - self.meter_start_wh) / 1000
 
     @property
     def session_ref(self) -> str:
@@ -40,7 +46,8 @@ class StartOfTransaction(Message):
     connector_number: int
     id_tag: str
     started_at: UtcDatetime
-    meter_start_wh: float
+    meter_start_wh: float | None
+    """None where the event that came first did not say: it is taken from the start when that comes."""
     transaction_ref: str | None = None
     remote_start_id: int | None = None
 

@@ -55,10 +55,9 @@ class StationSession:
         total_wh, power = energy_wh(meter_values), power_kw(meter_values)
         if total_wh is None and power is None:
             return
-        taken_kwh = None
         if total_wh is not None:
             await self.house.meter(self.station, facts, total_wh, at)
-            taken_kwh = max(0.0, total_wh - facts.meter_start_wh) / 1000
+        taken_kwh = facts.taken_kwh(total_wh)
         number = facts.transaction_id
         flows = (taken_kwh or 0.0) > 0.01 or (power or 0.0) > 0.1
         if flows and number not in self._flowing:
@@ -84,7 +83,7 @@ class StationSession:
         vendor_code: str,
     ) -> None:
         await self.house.stop(self.station, facts, at, meter_wh, vendor_code)
-        taken_kwh = None if meter_wh is None else max(0.0, meter_wh - facts.meter_start_wh) / 1000
+        taken_kwh = facts.taken_kwh(meter_wh)
         await self._tell(
             facts,
             EvidenceKind.SESSION_ENDED,

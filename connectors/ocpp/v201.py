@@ -59,7 +59,7 @@ async def transaction_event(session: StationSession, payload: Json) -> Json:
             connector_number=int(evse.get("id") or 1),
             id_tag=str(token.get("idToken") or ""),
             started_at=at,
-            meter_start_wh=energy_wh(values) or 0.0,
+            meter_start_wh=energy_wh(values) if kind == "Started" else None,
             transaction_ref=reference,
             remote_start_id=int(remote) if remote is not None else None,
         )

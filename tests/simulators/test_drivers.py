@@ -155,6 +155,14 @@ async def test_troubled_drivers_do_what_their_trouble_says() -> None:
         assert backend.told[-1][2]["by"] == "driver"
 
     backend = ScriptedBackend()
+    async with on_the_road(backend, trouble=DriverTrouble.GIVES_UP):
+        backend.send_to("stop_1", FIRST)
+        await until(lambda: ("plug", FIRST) in backend.done)
+        assert "cancellation" not in backend.topics()
+        backend.move_on("stop_1", StopPhase.CONFIRMING)
+        await until(lambda: "cancellation" in backend.topics())
+
+    backend = ScriptedBackend()
     async with on_the_road(backend, trouble=DriverTrouble.BROKEN_CABLE):
         backend.send_to("stop_1", FIRST)
         await until(lambda: "problem" in backend.topics())

@@ -22,7 +22,7 @@ from simulators.twin import LedgerEntry
 from simulators.world import DemoWorld
 from workers.demo.live import Morning, shown
 from workers.demo.summary import print_links, query_links, report, summarise
-from workers.oracle import check_invariants, sessions_of
+from workers.oracle import Violation, check_invariants, sessions_of
 from workers.stack.processes import end, spawn, until_ready
 
 REQUESTS_OVER_S: Final = 15.0
@@ -30,6 +30,7 @@ DEADLINE_S: Final = 110.0
 _LOOK_S: Final = 0.5
 _DRIVERS_LEAVE_S: Final = 6.0
 _LEDGERS_REST_S: Final = 12.0
+_BOOKED_WITHIN_S: Final = 5.0
 _TELEMATICS: Final = "telematics"
 _CHECKOUT: Final = Path(__file__).resolve().parents[2]
 
@@ -70,11 +71,8 @@ async def run_demo(
             await _live_through(backend, morning, console, requests_over_s, deadline_s)
         elapsed_s = morning.elapsed_s
         partners = [url for name, url in control_urls.items() if name != _TELEMATICS]
-        ledger = await _ledgers_at_rest(partners)
-        morning.take(await backend.stops(len(stop_ids)))
-        views = list(morning.views.values())
-        timelines = await _timelines(backend, views)
-    violations = check_invariants(ledger, views, timelines, datetime.now(UTC))
+        books = await _books_at_rest(backend, morning, partners)
+    ledger, views, timelines, violations = books
     summary = summarise(views, timelines, requested=len(world.vans))
     summary.unfinished += [row.vehicle_id for row in morning.rows() if row.view is None]
     away = f"The API did not answer {backend.outages} times; what was said was said again."
@@ -137,6 +135,25 @@ async def _drivers_out(config: DriversConfig, folder: Path) -> AsyncGenerator[No
             await until_ready(have_left, "the drivers' leaving", _DRIVERS_LEAVE_S)
     finally:
         await asyncio.to_thread(end, child, 5.0)
+
+
+async def _books_at_rest(
+    backend: FleetBackend, morning: Morning, partners: Sequence[str]
+) -> tuple[list[LedgerEntry], list[StopView], dict[str, list[StopEvent]], list[Violation]]:
+    """Both sides' books and what is wrong with them. A session that ended this moment is booked the next:
+    only what stays wrong counts."""
+    loop = asyncio.get_running_loop()
+    booked_by: float | None = None
+    while True:
+        ledger = await _ledgers_at_rest(partners)
+        morning.take(await backend.stops(len(morning.vans)))
+        views = list(morning.views.values())
+        timelines = await _timelines(backend, views)
+        violations = check_invariants(ledger, views, timelines, datetime.now(UTC))
+        booked_by = booked_by or loop.time() + _BOOKED_WITHIN_S
+        if not violations or not morning.all_closed() or loop.time() > booked_by:
+            return ledger, views, timelines, violations
+        await asyncio.sleep(1.0)
 
 
 async def _ledgers_at_rest(control_urls: Sequence[str]) -> list[LedgerEntry]:
