@@ -10,7 +10,7 @@ import hashlib
 import random
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from math import cos, pi, radians, sin
+from math import cos, pi, sin
 from typing import Literal
 
 from models.base import Message
@@ -19,6 +19,21 @@ from models.place import Place
 from models.policy import Policy
 from models.stop import StopRequest
 from models.vehicle import ConnectorStandard, VehicleState
+from simulators.city import (
+    CENTRE,
+    DISTRICT_STEP_M,
+    DISTRICT_VANS,
+    EVSES_PER_LOCATION,
+    FAST_KW,
+    FAST_TARIFF,
+    HOME_EVSES,
+    OCPP_SITES,
+    ROAMING_SITES,
+    SLOW_KW,
+    SLOW_TARIFF,
+    STATION_RING_M,
+    moved,
+)
 from simulators.roaming_config import PartyConfig, RoamingConfig
 from simulators.twin import TwinConnector, TwinLocation, TwinPace, TwinStation, VehicleTwin
 
@@ -27,47 +42,6 @@ PARTY_ID = "TWN"
 PARTY_NAME = "Twin Roaming"
 POLICY_ID = "demo"
 CITY = "Ahrenwerth"
-
-_CENTRE = Place(latitude=51.2300, longitude=6.7800)
-_METRES_PER_DEGREE = 111_195.0
-_DISTRICT_VANS = 40
-_DISTRICT_STEP_M = 14_000.0
-_STATION_RING_M = 70.0
-_FAST_KW, _SLOW_KW = 150.0, 50.0
-_FAST_TARIFF = TariffTerms(energy_per_kwh=Decimal("0.47"))
-_SLOW_TARIFF = TariffTerms(energy_per_kwh=Decimal("0.44"))
-
-# (name, operator, east km, north km, stations)
-_OCPP_SITES = (
-    ("Depot Ahrenwerth", "Ahrenwerth Fleet", 0.0, 0.0, 4),
-    ("Hub Nordkai", "Stromhof", -2.4, 2.6, 3),
-    ("Hub Osttor", "Stromhof", 3.2, 1.2, 3),
-    ("Hub Suedring", "Volthaus", 0.6, -3.0, 3),
-)
-# (name, east km, north km, energy price): two of them near each of the sites above
-_ROAMING_SITES = (
-    ("Marktgarage", -1.5, 1.2, "0.45"),
-    ("Bahnhof West", 1.5, 1.3, "0.45"),
-    ("Speicherstadt", -0.9, 4.1, "0.46"),
-    ("Hafenbecken", -4.3, 2.0, "0.46"),
-    ("Messeplatz", 2.2, 3.0, "0.45"),
-    ("Gewerbepark Ost", 4.9, 0.1, "0.45"),
-    ("Suedstadtforum", -1.2, -2.2, "0.46"),
-    ("Gartenstrasse", 2.1, -4.2, "0.46"),
-)
-_EVSES_PER_LOCATION = 4
-_HOME_EVSES = 2
-
-
-def moved(place: Place, east_m: float, north_m: float) -> Place:
-    """The place so many metres east and north of another (flat earth: good for a city)."""
-    return Place(
-        latitude=round(place.latitude + north_m / _METRES_PER_DEGREE, 6),
-        longitude=round(
-            place.longitude + east_m / (_METRES_PER_DEGREE * cos(radians(place.latitude))),
-            6,
-        ),
-    )
 
 
 class DemoVan(Message):
@@ -251,7 +225,7 @@ class _VendorConfig(Message):
 def demo_world(seed: int, stops: int = 40) -> DemoWorld:
     """A city for so many vans; beyond 40 it grows by districts. From 10 vans on, the last one is stranded."""
     builder = _Builder(seed)
-    districts = max(1, -(-stops // _DISTRICT_VANS))
+    districts = max(1, -(-stops // DISTRICT_VANS))
     for number in range(districts):
         builder.add_district(number)
     return builder.finish(stops)
@@ -267,10 +241,10 @@ class _Builder:
         self._homes: list[_Home] = []
 
     def add_district(self, number: int) -> None:
-        centre = moved(_CENTRE, (number % 4) * _DISTRICT_STEP_M, (number // 4) * _DISTRICT_STEP_M)
+        centre = moved(CENTRE, (number % 4) * DISTRICT_STEP_M, (number // 4) * DISTRICT_STEP_M)
         suffix = "" if number == 0 else f"-{number + 1}"
         station_number = 0
-        for site_number, (_, operator, east_km, north_km, count) in enumerate(_OCPP_SITES):
+        for site_number, (_, operator, east_km, north_km, count) in enumerate(OCPP_SITES):
             site_id = f"{'depot' if site_number == 0 else f'hub-{site_number}'}{suffix}"
             site = moved(centre, east_km * 1000, north_km * 1000)
             for index in range(count):
@@ -280,9 +254,9 @@ class _Builder:
                 bearing = 2 * pi * index / count + site_number
                 station_id = f"AW{number + 1}-CP{station_number:02}"
                 # The last two stations have one van each: a station that goes offline takes one stop along.
-                alone = site_number == len(_OCPP_SITES) - 1 and index >= count - 2
+                alone = site_number == len(OCPP_SITES) - 1 and index >= count - 2
                 self._add_station(station_id, site_id, operator, site, bearing, version, alone)
-        for site_number, (name, east_km, north_km, price) in enumerate(_ROAMING_SITES):
+        for site_number, (name, east_km, north_km, price) in enumerate(ROAMING_SITES):
             place = moved(centre, east_km * 1000, north_km * 1000)
             label = f"LOC{number + 1}{site_number + 1:02}"
             self._add_location(label, f"{name}{suffix}", place, Decimal(price), site_number)
@@ -297,10 +271,10 @@ class _Builder:
         version: Literal["ocpp1.6", "ocpp2.0.1"],
         alone: bool,
     ) -> None:
-        place = moved(site, sin(bearing) * _STATION_RING_M, cos(bearing) * _STATION_RING_M)
+        place = moved(site, sin(bearing) * STATION_RING_M, cos(bearing) * STATION_RING_M)
         connectors: list[TwinConnector] = []
         for number, (power_kw, tariff) in enumerate(
-            ((_FAST_KW, _FAST_TARIFF), (_SLOW_KW, _SLOW_TARIFF)), start=1
+            ((FAST_KW, FAST_TARIFF), (SLOW_KW, SLOW_TARIFF)), start=1
         ):
             charger_id = f"{station_id}:{number}"
             evse_uid = str(number) if version == "ocpp2.0.1" else ""
@@ -326,7 +300,7 @@ class _Builder:
                 )
             )
             if not (alone and number == 2):
-                self._homes.append(_Home(charger_id, place, bearing, fast=power_kw == _FAST_KW))
+                self._homes.append(_Home(charger_id, place, bearing, fast=power_kw == FAST_KW))
         digest = hashlib.sha256(f"{self._seed}:{station_id}".encode()).hexdigest()
         self._stations.append(
             TwinStation(
@@ -340,10 +314,10 @@ class _Builder:
     def _add_location(self, label: str, name: str, place: Place, price: Decimal, number: int) -> None:
         tariff = TariffTerms(energy_per_kwh=price)
         connectors: list[TwinConnector] = []
-        for index in range(_EVSES_PER_LOCATION):
+        for index in range(EVSES_PER_LOCATION):
             evse_uid = f"{label}E{index + 1}"
             # The first is slow: of equals, the planner takes the first, and slow vans see them as equals.
-            power_kw = _SLOW_KW if index == 0 else _FAST_KW
+            power_kw = SLOW_KW if index == 0 else FAST_KW
             charger_id = f"{COUNTRY_CODE}*{PARTY_ID}*{evse_uid}*1"
             connectors.append(
                 TwinConnector(charger_id=charger_id, number=1, evse_uid=evse_uid, power_kw=power_kw)
@@ -366,9 +340,9 @@ class _Builder:
                     open_always=True,
                 )
             )
-            if index < _HOME_EVSES:
+            if index < HOME_EVSES:
                 bearing = number * 0.8 + index * 2.1
-                self._homes.append(_Home(charger_id, place, bearing, fast=power_kw == _FAST_KW))
+                self._homes.append(_Home(charger_id, place, bearing, fast=power_kw == FAST_KW))
         self._locations.append(
             TwinLocation(
                 location_id=label,

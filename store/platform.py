@@ -5,15 +5,17 @@ Runs under its own database role, whose policies open these few tables and no ot
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, exists, func, not_, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from models.base import Message, UtcDatetime
-from models.evidence import Evidence
+from models.evidence import Evidence, EvidenceKind
 from models.ids import TenantId
+from models.stop import StopPhase
 from models.tables.access import ApiKeyRow, RouteRow, StationRow, TenantRow
 from models.tables.chargers import PartnerConnectionRow
 from models.tables.stops import EvidenceRow, StopRow
@@ -155,12 +157,25 @@ class PlatformUnit:
 
     # --- evidence -----------------------------------------------------------------------------------------
 
-    async def undelivered(self, limit: int) -> list[StoredEvidence]:
-        """Claim evidence for delivery within this transaction; what another process holds is passed over."""
+    async def undelivered(self, limit: int, quiet_s: float = 0.0) -> list[StoredEvidence]:
+        """Claim evidence for delivery within this transaction; what another process holds is passed over.
+
+        Quiet evidence (progress, and what only repeats what the stop knows) waits up to `quiet_s` seconds for
+        something to travel with: each signal of its own would cost the stop four history events."""
+        other = _EVIDENCE.alias("other")
+        quiet = _is_quiet(_EVIDENCE.c)
+        company = exists().where(
+            other.c.stop_id == _EVIDENCE.c.stop_id, other.c.delivered_at.is_(None), not_(_is_quiet(other.c))
+        )
+        patient_until = func.now() - timedelta(seconds=quiet_s)
         found = await self._connection.execute(
             select(_EVIDENCE.c.tenant_id, _EVIDENCE.c.stop_id, _EVIDENCE.c.body, _STOP.c.workflow_id)
             .join(_STOP, _STOP.c.stop_id == _EVIDENCE.c.stop_id)
-            .where(_EVIDENCE.c.delivered_at.is_(None), _EVIDENCE.c.stop_id.is_not(None))
+            .where(
+                _EVIDENCE.c.delivered_at.is_(None),
+                _EVIDENCE.c.stop_id.is_not(None),
+                or_(not_(quiet), _EVIDENCE.c.received_at <= patient_until, company),
+            )
             .order_by(_EVIDENCE.c.position)
             .limit(limit)
             .with_for_update(of=_EVIDENCE, skip_locked=True)
@@ -183,3 +198,17 @@ class PlatformUnit:
                 .where(_EVIDENCE.c.tenant_id == tenant_id, _EVIDENCE.c.event_id.in_(ids))
                 .values(delivered_at=datetime.now(UTC))
             )
+
+
+def _is_quiet(evidence: Any) -> ColumnElement[bool]:
+    """Progress; a plug that is seen after arrival; the vehicle's own view of a charge that is running."""
+    under_way = [str(StopPhase.PLANNING), str(StopPhase.EN_ROUTE)]
+    return or_(
+        evidence.kind == str(EvidenceKind.METER),
+        and_(evidence.kind == str(EvidenceKind.PLUGGED_IN), _STOP.c.phase.not_in(under_way)),
+        and_(
+            evidence.kind == str(EvidenceKind.ENERGY_FLOWING),
+            evidence.attempt_id.is_(None),
+            _STOP.c.phase == str(StopPhase.CHARGING),
+        ),
+    )

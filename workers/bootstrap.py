@@ -65,7 +65,7 @@ async def connect_temporal(settings: Settings, service: str) -> Client:
 async def open_house(settings: Settings, service: str) -> AsyncGenerator[House, None]:
     store = Store(settings.database_url)
     client = await connect_temporal(settings, service)
-    relay = EvidenceRelay(store, client)
+    relay = EvidenceRelay(store, client, settings.quiet_evidence_s)
     relay.start()
     try:
         yield House(settings, store, client, relay)

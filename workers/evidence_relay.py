@@ -34,9 +34,10 @@ _GIVES_LIFE = (EvidenceKind.SESSION_STARTED, EvidenceKind.ENERGY_FLOWING)
 class EvidenceRelay:
     """The EvidenceSink of every process that hears from the outside world."""
 
-    def __init__(self, store: Store, client: Client) -> None:
+    def __init__(self, store: Store, client: Client, quiet_s: float = 0.0) -> None:
         self._store = store
         self._client = client
+        self._quiet_s = quiet_s
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -100,7 +101,7 @@ class EvidenceRelay:
     async def deliver(self) -> int:
         """One round: claim, signal, mark, in one transaction. Returns how many rows were claimed."""
         async with self._store.platform() as unit:
-            rows = await unit.undelivered(_BATCH)
+            rows = await unit.undelivered(_BATCH, self._quiet_s)
             by_stop: defaultdict[str, list[StoredEvidence]] = defaultdict(list)
             for row in rows:
                 by_stop[row.workflow_id].append(row)

@@ -136,7 +136,9 @@ class LocalStack:
             "BACKSTOP_PUBLIC_URL": self.api_url,
             "BACKSTOP_GATEWAY_PORT": str(self.gateway_port),
             "BACKSTOP_GATEWAY_HEALTH_PORT": str(self.gateway_health_port),
+            # A charge of half an hour takes ten seconds here: what is told once a minute comes every 3 s.
             "BACKSTOP_METER_EVIDENCE_INTERVAL_S": "3",
+            "BACKSTOP_QUIET_EVIDENCE_S": "5",
             "BACKSTOP_ENODE_CONFIG": str(connections),
             "PYTHONPATH": str(_HERE),
         }
@@ -157,6 +159,7 @@ class LocalStack:
         }
         files = {name: twin / f"{name}.json" for name in configs}
         for name, text in configs.items():
+            files[name].touch(mode=0o600)
             files[name].write_text(text)
         run = [sys.executable, "-m"]
         ocpp = ["--gateway", self.gateway_url, "--control-port", str(self.charge_points_port)]

@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     gateway_health_port: int = 9311
     gateway_instance: str = "gw-1"
     meter_evidence_interval_s: float = 60.0
+    quiet_evidence_s: float = Field(
+        15.0, description="Progress waits so long for other news, so as not to fill histories."
+    )
 
     otel_endpoint: str | None = Field(None, description="OTLP/HTTP collector; unset = no tracing.")
     metrics_port: int | None = Field(None, description="Prometheus port of workers; unset = no metrics.")

@@ -40,7 +40,6 @@ with workflow.unsafe.imports_passed_through():
 
 _KEPT_EVENT_IDS = 4000
 _TOO_LATE_TO_CHOOSE = (StopPhase.CHARGING, StopPhase.SETTLING, StopPhase.CLOSED)
-_AT_THE_CHARGER = (EvidenceKind.ARRIVED, EvidenceKind.PLUGGED_IN)
 
 
 def _refuse(code: str, text: str) -> ApplicationError:
@@ -151,7 +150,7 @@ class StopMessages(StopActions):
         if item.attempt_id is not None:
             track = self.tracks.get(item.attempt_id)
         else:
-            if item.kind in _AT_THE_CHARGER and item.charger_id in (None, self.planned_charger_id):
+            if self._shows_arrival(item):
                 self._note_arrival(self.planned_charger_id, str(item.source))
             track = self._current_track(item)
         if track is None:
@@ -161,6 +160,13 @@ class StopMessages(StopActions):
             # Only the vehicle speaks for this session (no transaction of ours): unplugged is its end.
             item = item.model_copy(update={"kind": EvidenceKind.SESSION_ENDED})
         track.take(item)
+
+    def _shows_arrival(self, item: Evidence) -> bool:
+        """A geofence, or a plug at the very charger that is planned. A plug without a place is no arrival:
+        after a quick failure it is still the plug at the charger before."""
+        if item.kind is EvidenceKind.ARRIVED:
+            return item.charger_id in (None, self.planned_charger_id)
+        return item.kind is EvidenceKind.PLUGGED_IN and item.charger_id == self.planned_charger_id
 
     def _current_track(self, item: Evidence) -> SessionTrack | None:
         """Evidence without an attempt (telematics) speaks about the open one, unless it is older."""

@@ -92,7 +92,8 @@ class StopSessions(StopMessages):
         limit ending it is an outcome."""
         got_kwh = before_kwh + track.energy_kwh
         enough_kwh = self.needed_kwh * (1 - self.policy.target_tolerance_percent / 100)
-        ended_by = ended_by_us or track.end_reason or ReasonCode.SUSTAIN_VEHICLE_STOPPED
+        told = _sustained(track.fault) if track.fault else track.end_reason
+        ended_by = ended_by_us or told or ReasonCode.SUSTAIN_VEHICLE_STOPPED
         reason = None if got_kwh >= enough_kwh else ended_by
         if reason is not None and _calls_for_fallback(reason):
             raise AttemptFailed(reason, vendor_code=track.vendor_code, detail=track.detail)

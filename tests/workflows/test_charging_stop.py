@@ -12,12 +12,13 @@ from temporalio.testing import TimeSkipper
 from models.contract import (
     QUERY_TIMELINE,
     SIGNAL_ARRIVED,
+    SIGNAL_EVIDENCE,
     UPDATE_ARRIVED,
     UPDATE_CANCEL,
     UPDATE_CHOOSE,
     UPDATE_PROBLEM,
 )
-from models.evidence import EvidenceKind
+from models.evidence import Evidence, EvidenceKind, EvidenceSource
 from models.reason_codes import ReasonCode
 from models.stop import (
     ArrivalReport,
@@ -375,3 +376,41 @@ async def test_the_vehicle_of_a_live_stop_is_not_started_twice(around: Surroundi
     view = await second.until(lambda v: v.attempt_number == 1 and v.attempts[0].reason is not None)
     assert view.attempts[0].reason is ReasonCode.START_VEHICLE_BUSY
     assert len(around.charger.starts()) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_fault_without_a_stop_reason_still_means_a_fallback(around: Surroundings) -> None:
+    """OCPP 1.6 may end a faulted session with the reason Other: the fault itself is the reason then."""
+    stop = await around.start()
+    await arrive(stop)
+    command = await stop.command(1)
+    await stop.until(lambda v: v.phase is StopPhase.CHARGING)
+    await around.charger.say(command, EvidenceKind.CONNECTOR_FAULTED, reason=ReasonCode.SUSTAIN_EVSE_FAULT)
+    await around.charger.say(command, EvidenceKind.SESSION_ENDED, energy_kwh=13.0)
+    view = await stop.until(lambda v: v.phase is StopPhase.EN_ROUTE and v.attempt_number == 1)
+    assert view.attempts[0].reason is ReasonCode.SUSTAIN_EVSE_FAULT
+    await stop.handle.execute_update(UPDATE_CANCEL, CancelRequest(event_id="c"), result_type=Receipt)
+    assert (await stop.result()).energy_kwh == pytest.approx(13.0)
+
+
+@pytest.mark.asyncio
+async def test_a_plug_without_a_place_is_no_arrival(around: Surroundings) -> None:
+    """The vehicle's plug event of the charger before must not arrive at the fallback."""
+    around.charger.replies["c1"] = [REJECT]
+    stop = await around.start()
+    await arrive(stop)
+    await stop.until(lambda v: v.phase is StopPhase.EN_ROUTE and v.attempt_number == 1)
+    plug = Evidence(
+        event_id="plug-1",
+        source=EvidenceSource.TELEMATICS,
+        kind=EvidenceKind.PLUGGED_IN,
+        observed_at=datetime.now(UTC),
+    )
+    await stop.handle.signal(SIGNAL_EVIDENCE, [plug])
+    fence = plug.model_copy(update={"event_id": "fence-1", "kind": EvidenceKind.ARRIVED, "charger_id": "c1"})
+    await stop.handle.signal(SIGNAL_EVIDENCE, [fence])
+    view = await stop.view()
+    assert (view.phase, len(view.attempts)) == (StopPhase.EN_ROUTE, 1)
+    await arrive(stop, "a2")
+    await charge_fully(stop, number=2)
+    assert (await stop.result()).outcome is StopOutcome.CHARGED
