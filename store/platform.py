@@ -31,6 +31,8 @@ _EVIDENCE = table_of(EvidenceRow)
 _STOP = table_of(StopRow)
 _PARTNER = table_of(PartnerConnectionRow)
 
+_QUIET_KINDS = (EvidenceKind.METER, EvidenceKind.COMMAND_ACCEPTED, EvidenceKind.SESSION_PENDING)
+
 
 class ApiKeyInfo(Message):
     """An API key that was recognised. The tenant is checked by that."""
@@ -201,10 +203,10 @@ class PlatformUnit:
 
 
 def _is_quiet(evidence: Any) -> ColumnElement[bool]:
-    """Progress; a plug that is seen after arrival; the vehicle's own view of a charge that is running."""
+    """Progress and promises; a plug seen after arrival; the vehicle's view of a charge that is running."""
     under_way = [str(StopPhase.PLANNING), str(StopPhase.EN_ROUTE)]
     return or_(
-        evidence.kind == str(EvidenceKind.METER),
+        evidence.kind.in_([str(kind) for kind in _QUIET_KINDS]),
         and_(evidence.kind == str(EvidenceKind.PLUGGED_IN), _STOP.c.phase.not_in(under_way)),
         and_(
             evidence.kind == str(EvidenceKind.ENERGY_FLOWING),

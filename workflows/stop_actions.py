@@ -33,6 +33,7 @@ with workflow.unsafe.imports_passed_through():
 
 _LOCAL_RETRY = RetryPolicy(initial_interval=timedelta(seconds=0.2), maximum_interval=timedelta(seconds=5))
 _ONCE = RetryPolicy(maximum_attempts=1)
+_SUMMARY_LENGTH = 120  # the UI shows about so many characters
 _PLAN_RETRY = RetryPolicy(initial_interval=timedelta(seconds=0.5), maximum_interval=timedelta(seconds=5))
 
 _PHASE = SearchAttributeKey.for_keyword("StopPhase")
@@ -46,7 +47,7 @@ _HUMAN = SearchAttributeKey.for_bool("AwaitingHuman")
 _TENANT = SearchAttributeKey.for_keyword("BackstopTenant")
 
 
-async def local(name: str, argument: Any, result: type | None = None) -> Any:
+async def local(name: str, argument: Any, result: type | None = None, *, summary: str = "") -> Any:
     """A local activity: one marker in the history, no task-queue hop. It is retried until it works: our
     own store is the only thing it talks to."""
     return await workflow.execute_local_activity(
@@ -55,6 +56,7 @@ async def local(name: str, argument: Any, result: type | None = None) -> Any:
         result_type=result,
         start_to_close_timeout=timedelta(seconds=10),
         retry_policy=_LOCAL_RETRY,
+        summary=summary[:_SUMMARY_LENGTH] or None,
     )
 
 
@@ -77,7 +79,7 @@ class StopActions(StopState):
         self._show()
         async with self._writing:  # a handler may flush as well: records go out in order
             while self.book.has_news:
-                await local(ACTIVITY_RECORD, self.book.take_record())
+                await local(ACTIVITY_RECORD, self.book.take_record(), summary=self.book.headline)
 
     def _show(self) -> None:
         workflow.set_current_details(self.book.card())
@@ -178,6 +180,7 @@ class StopActions(StopState):
                     record=self.book.take_record(),
                 ),
                 Route,
+                summary=f"{self.book.headline}: written before anything is sent",
             )
 
     async def find_route(self, candidate: Candidate) -> Route:
