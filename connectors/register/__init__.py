@@ -1,0 +1,1 @@
+"""Files of charging stations and vehicle models, as registers and catalogues publish them."""
