@@ -34,7 +34,7 @@ async def nothing(text: str) -> str:
 
 @workflow.defn
 class BareStop:
-    """5 local activities, 2 activities, 3 timers, 1 update, 2 signals: a calm stop's shape, and nothing else."""
+    """7 local activities, 2 activities, 3 timers, 1 update, 2 signals: a calm stop's shape, nothing else."""
 
     def __init__(self) -> None:
         self._arrived = False
@@ -113,9 +113,7 @@ async def main() -> None:
                         f"round {number + 1}: bare {bare:5.1f}/s ({bare_events:.0f} events), "
                         f"stops {full:5.1f}/s ({full_events:.0f} events), ratio {full / bare:.2f}"
                     )
-                print(
-                    f"complete stops per second against a bare workflow: ratio {statistics.median(ratios):.2f}"
-                )
+                print(f"complete stops over bare workflows per second: ratio {statistics.median(ratios):.2f}")
 
 
 if __name__ == "__main__":

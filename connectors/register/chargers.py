@@ -57,7 +57,7 @@ class _Station(BaseModel):
     lon: float
     opening: str | None = None
     status: str | None = None
-    evses: list[list[tuple[str, float]]]
+    evses: list[list[tuple[str | None, float | None]]]
 
 
 def read_chargers(raw: bytes) -> ImportResult[Charger]:
@@ -108,12 +108,19 @@ def _register_station(record: Any) -> list[Charger | Rejected]:
 
 
 def _connector(
-    station: _Station, place: Place, evse_number: int, plug_number: int, name: str, power_kw: float
+    station: _Station,
+    place: Place,
+    evse_number: int,
+    plug_number: int,
+    name: str | None,
+    power_kw: float | None,
 ) -> Charger | Rejected:
     raw = {"station": station.station, "evse": evse_number, "plug": plug_number, "name": name, "kw": power_kw}
-    standard = _PLUGS.get(name.strip())
+    standard = _PLUGS.get((name or "").strip())
     if standard is None:
-        return rejected(RejectionReason.UNKNOWN_PLUG, raw, name)
+        return rejected(RejectionReason.UNKNOWN_PLUG, raw, name or "no name")
+    if power_kw is None:
+        return rejected(RejectionReason.IMPLAUSIBLE_POWER, raw, f"{name} without power")
     if standard is ConnectorStandard.SCHUKO:
         power_kw = min(
             power_kw, _SCHUKO_KW
