@@ -19,7 +19,7 @@ test: servers lint ## Everything that proves the product (ARGS="tests/store -k t
 	$(PYTHON) -m pytest $(ARGS)
 
 bench: servers ## Rates and ratios of this machine
-	@for bench in benchmarks/*.py; do echo "$$bench"; $(PYTHON) "$$bench" || exit 1; done
+	@for bench in ranking stops; do echo "$$bench"; $(PYTHON) -m benchmarks.$$bench || exit 1; done
 
 lint: setup ## Style, types, layers
 	$(PYTHON) -m ruff check

@@ -2,7 +2,7 @@
 
 A candidate's cost is its time, price and lateness if the start works, plus what a failed start would cost:
 the lost attempt and the best of the fallbacks *from there, with the charge that is left*. Ranking without
-that look-ahead costs more failed starts and more money (benchmarks/planning.py).
+that look-ahead costs more failed starts and more money (benchmarks/ranking.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Planning in figures: `python -m benchmarks.planning`. Synthetic and seeded; ratios within one run.
+"""Planning in figures: `python -m benchmarks.ranking`. Synthetic and seeded; ratios within one run.
 
 Times depend on the machine; the ratios, costs and strandings do not.
 """
