@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -28,7 +30,16 @@ Tenant = Annotated[str, typer.Option(help="The tenant's key.")]
 
 
 def _serve(process: Coroutine[Any, Any, None]) -> None:
+    """Run a process to its clean end, then leave at once.
+
+    Everything of ours is closed by then. The SDK's threads are not: one of them may still release the
+    interpreter's lock while the interpreter is taken down, which aborts the process (seen: SIGABRT after a
+    clean drain). So the interpreter is not taken down."""
     asyncio.run(process)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _settings() -> Settings:

@@ -26,7 +26,11 @@ from workers.provisioning import create_api_key, provision_chargers, provision_s
 from workers.stack.ports import free_ports
 from workers.stack.postgres import Postgres
 from workers.stack.processes import Supervisor, http_ready, until_ready
+from workers.stack.settings import StackSettings
+from workers.stack.temporal_config import PostgresDatabases
+from workers.stack.temporal_schema import create_databases
 from workers.stack.temporal_server import TemporalServer
+from workers.stack.temporal_source import build_with_go
 
 TENANT = "demo"
 ALL_SCOPES = ["stops:write", "stops:read", "driver", "chargers:read", "policies:write", "admin"]
@@ -37,11 +41,13 @@ _HERE = Path(__file__).resolve().parents[1]
 
 @dataclass
 class LocalStack:
-    """Everything, in `folder`. Addresses are valid once `start` has returned."""
+    """Everything, in `folder`. Addresses are valid once `start` has returned. `temporal_on_postgres`: the
+    shape of production, Temporal's own data in PostgreSQL too."""
 
     folder: Path
     world: DemoWorld
     say: Callable[[str], None] = lambda text: None
+    temporal_on_postgres: bool = False
     temporal: TemporalServer = field(init=False)
     postgres: Postgres = field(init=False)
     processes: Supervisor = field(init=False)
@@ -51,7 +57,7 @@ class LocalStack:
     def __post_init__(self) -> None:
         self.folder = self.folder.absolute()
         self.temporal = TemporalServer(self.folder / "temporal")
-        self.postgres = Postgres(self.folder / "postgres")
+        self.postgres = Postgres(self.folder / "postgres", tcp=self.temporal_on_postgres)
         self.processes = Supervisor(self.folder / "logs")
         ports = free_ports(7)
         self.api_port, self.gateway_port, self.gateway_health_port = ports[:3]
@@ -84,7 +90,10 @@ class LocalStack:
     async def start(self) -> None:
         """Servers, database, processes, twin; each is awaited. Raises what the first failing one raises."""
         self.say("Starting PostgreSQL and Temporal")
-        await asyncio.gather(self.postgres.start(), self.temporal.start())
+        if self.temporal_on_postgres:
+            await self._start_as_in_production()
+        else:
+            await asyncio.gather(self.postgres.start(), self.temporal.start())
         url = self.postgres.url
         await asyncio.to_thread(migrate, url)
         await self._provision(url)
@@ -100,6 +109,18 @@ class LocalStack:
         )
         self.say("Starting the twin: charge points, a roaming partner, a telematics vendor")
         await self._start_twin()
+
+    async def _start_as_in_production(self) -> None:
+        settings = StackSettings.from_environment()
+        await self.postgres.start()
+        postgres = self.postgres
+        databases = PostgresDatabases("127.0.0.1", postgres.port, "postgres", postgres.password)
+        build = await build_with_go(settings)
+        await create_databases(build, databases)
+        self.temporal = TemporalServer(
+            self.folder / "temporal", databases=databases, source=build, settings=settings
+        )
+        await self.temporal.start()
 
     async def _provision(self, url: str) -> None:
         store = Store(url, pool_size=2)
@@ -215,9 +236,9 @@ class LocalStack:
 
 @asynccontextmanager
 async def local_stack(
-    folder: Path, world: DemoWorld, say: Callable[[str], None]
+    folder: Path, world: DemoWorld, say: Callable[[str], None], *, temporal_on_postgres: bool = False
 ) -> AsyncGenerator[LocalStack, None]:
-    stack = LocalStack(folder, world, say)
+    stack = LocalStack(folder, world, say, temporal_on_postgres)
     try:
         await stack.start()
         yield stack
