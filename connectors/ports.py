@@ -11,6 +11,7 @@ from models.charger import Charger
 from models.commands import ChargerCommand, CommandReply
 from models.evidence import Evidence
 from models.place import Place
+from models.station_commands import StationReply, StationTask
 
 
 class CommandPort(Protocol):
@@ -21,6 +22,12 @@ class CommandPort(Protocol):
     sends twice by itself; whether a command was sent before is decided by the caller (command ledger)."""
 
     async def send(self, command: ChargerCommand) -> CommandReply: ...
+
+
+class StationPort(Protocol):
+    """Does one task at a station that this process holds. Never raises for what the station does."""
+
+    async def do(self, task: StationTask) -> StationReply: ...
 
 
 class RoutedEvidence(Message):

@@ -44,6 +44,17 @@ class TariffTerms(Message):
     occupation_per_hour: Decimal = Decimal("0")
 
 
+class ConnectorHealth(Message):
+    """What a connector's own line tells beyond its status. `changes_last_hour`: turns between usable and not,
+    without a session to explain them. `fault_code`: the vendor's words while it is faulted."""
+
+    connected: bool
+    seen_at: UtcDatetime | None = None
+    state_since: UtcDatetime | None = None
+    changes_last_hour: int = 0
+    fault_code: str = ""
+
+
 class Charger(Message):
     """One connector. `charger_id` is ours and unique per tenant; the protocol's own address stands beside."""
 
@@ -65,4 +76,6 @@ class Charger(Message):
     open_always: bool | None = None
     start_successes: int = 0
     start_failures: int = 0
+    health: ConnectorHealth | None = None
+    """None: nobody watches its line (roaming, registers)."""
     plannable: bool = True

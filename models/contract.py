@@ -45,6 +45,17 @@ ACTIVITY_SETTLE = "price_session"
 ACTIVITY_LATE_SESSION_FACTS = "late_session_facts"
 ACTIVITY_BOOK_LATE_SESSION = "book_late_session"
 
+STATION_WORKFLOW = "StationCommand"
+ACTIVITY_FIND_STATION = "find_station"
+ACTIVITY_DO_AT_STATION = "do_at_station"
+ACTIVITY_NOTE_AT_STATION = "note_at_station"
+
+
+def station_workflow_id(tenant_id: str, command_id: str) -> str:
+    """One workflow for each command to a station: its history is the audit."""
+    return f"station-command:{tenant_id}:{command_id}"
+
+
 SEARCH_ATTRIBUTES: dict[str, str] = {
     "BackstopTenant": "Keyword",
     "StopPhase": "Keyword",

@@ -1,7 +1,7 @@
 """Simulated charge points, one process for all stations of a configuration.
 
 python -m simulators.charge_points --config FILE --gateway ws://host:port/ocpp --control-port N
-FILE: {"pace": TwinPace, "stations": [TwinStation, ...]}. Speaks OCPP 1.6J and 2.0.1; see
+FILE: {"pace": TwinPace, "stations": [TwinStation, ...]}. Speaks OCPP 1.6J, 2.0.1 and 2.1; see
 docs/simulators-charge-points.md for the control API.
 """
 
@@ -81,15 +81,17 @@ class ChargePoints:
 
 
 async def serve(config: ChargePointsConfig, gateway_url: str, control_port: int) -> None:
-    """Until SIGTERM (uvicorn's own handling ends the control API, and the stations with it)."""
+    """Until SIGTERM (uvicorn's own handling ends the control API, and the stations with it). Raises what a
+    station failed with: sqlite3.Error or OSError of its `state_dir`, or a mistake in the twin itself."""
     twin = ChargePoints(config, gateway_url)
     stations = asyncio.create_task(run_stations(twin.stations))
     server = uvicorn.Server(
         uvicorn.Config(twin.control(), host="127.0.0.1", port=control_port, log_config=None, access_log=False)
     )
+    stations.add_done_callback(lambda _: setattr(server, "should_exit", True))
     await server.serve()
     stations.cancel()
-    await asyncio.gather(stations, return_exceptions=True)
+    await stations
 
 
 def main() -> None:

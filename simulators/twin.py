@@ -25,7 +25,8 @@ from models.vehicle import ConnectorStandard
 
 
 class FaultKind(StrEnum):
-    """Faults a connector, a partner or a driver can be given. Each strikes `times` starts, then is spent."""
+    """Faults a connector, a partner or a driver can be given. Each strikes `times` starts, then is spent;
+    NO_STATUS and WRONG_CLOCK hold as long as they are in the plan."""
 
     REJECT = "reject"
     ACCEPT_NEVER_START = "accept_never_start"
@@ -38,15 +39,61 @@ class FaultKind(StrEnum):
     DUPLICATE_EVENTS = "duplicate_events"
     REORDERED_EVENTS = "reordered_events"
     NO_SHOW = "no_show"
+    # OCPP stations only, and on demand only: the demo's plan has none of those below.
+    KEEP_OLD_TIMESTAMPS = "keep_old_timestamps"
+    REGISTER_RESET = "register_reset"
+    REGISTER_ROLLOVER = "register_rollover"
+    KWH_AND_WH_MIXED = "kwh_and_wh_mixed"
+    MINUS_ONE_TRANSACTION = "minus_one_transaction"
+    MISSING_METER_FIELDS = "missing_meter_fields"
+    SIGNED_METER = "signed_meter"
+    VENDOR_FIELDS = "vendor_fields"
+    START_BEFORE_REPLY = "start_before_reply"
+    BLACK_HOLE = "black_hole"
+    SUSPENDED_EV = "suspended_ev"
+    STALE_TRANSACTION = "stale_transaction"
+    NO_STATUS = "no_status"
+    WRONG_CLOCK = "wrong_clock"
+
+
+SESSION_FAULTS = frozenset(
+    {
+        FaultKind.REGISTER_RESET,
+        FaultKind.REGISTER_ROLLOVER,
+        FaultKind.KWH_AND_WH_MIXED,
+        FaultKind.MINUS_ONE_TRANSACTION,
+        FaultKind.MISSING_METER_FIELDS,
+        FaultKind.SIGNED_METER,
+        FaultKind.VENDOR_FIELDS,
+        FaultKind.SUSPENDED_EV,
+    }
+)
+"""Struck when a charge begins; they colour all that is said about it."""
+
+DEMO_FAULTS = (
+    frozenset(FaultKind)
+    - SESSION_FAULTS
+    - {
+        FaultKind.KEEP_OLD_TIMESTAMPS,
+        FaultKind.START_BEFORE_REPLY,
+        FaultKind.BLACK_HOLE,
+        FaultKind.STALE_TRANSACTION,
+        FaultKind.NO_STATUS,
+        FaultKind.WRONG_CLOCK,
+    }
+)
+"""What the demo's morning may meet; each of them strikes at least once."""
 
 
 class Fault(Message):
     """`delay_s`: when within the start or charge it strikes (START_LATE: seconds after the start command;
-    FAULT_MID_CHARGE: seconds after energy flows; GOES_OFFLINE: how long)."""
+    FAULT_MID_CHARGE, REGISTER_RESET: seconds after energy flows; GOES_OFFLINE, BLACK_HOLE: how long).
+    `mrec`: FAULT_MID_CHARGE's ChargeX minimum required error code, CX001-CX026."""
 
     kind: FaultKind
     times: int = 1
     delay_s: float = 5.0
+    mrec: str = Field(default="CX002", pattern=r"^CX0(0[1-9]|1\d|2[0-6])$")
 
 
 class TwinConnector(Message):
@@ -57,6 +104,8 @@ class TwinConnector(Message):
     evse_uid: str = ""
     standard: ConnectorStandard = ConnectorStandard.CCS_2
     power_kw: float = 50.0
+    phases: int = Field(default=3, description="Phases in use; power limits in amperes are per phase.")
+    voltage_v: float = Field(default=230.0, description="Phase to neutral.")
     faults: tuple[Fault, ...] = ()
 
 
@@ -65,8 +114,27 @@ class TwinStation(Message):
 
     station_id: str
     password: str
-    ocpp_version: Literal["ocpp1.6", "ocpp2.0.1"] = "ocpp1.6"
+    ocpp_version: Literal["ocpp1.6", "ocpp2.0.1", "ocpp2.1"] = "ocpp1.6"
     connectors: tuple[TwinConnector, ...]
+    state_dir: str | None = Field(
+        default=None, description="Folder of what survives a kill: queue, open charges, registers, password."
+    )
+    boots_after_restart: bool = Field(
+        default=True, description="False: it kept power; a new process goes on without BootNotification."
+    )
+    message_attempts: int = Field(
+        default=5, ge=1, description="1.6 TransactionMessageAttempts, 2.x MessageAttempts[TransactionEvent]."
+    )
+    message_interval_s: float = Field(
+        default=0.5, description="1.6 TransactionMessageRetryInterval, 2.x MessageAttemptInterval."
+    )
+    ca_file: str | None = Field(default=None, description="PEM: whom wss:// trusts. None: the system's.")
+    cert_file: str | None = Field(default=None, description="PEM chain of the station (mutual TLS).")
+    key_file: str | None = None
+    streams_power: bool = Field(
+        default=False, description="2.1: each charge opens an event stream and SENDs its power."
+    )
+    quirks: frozenset[str] = Field(default=frozenset(), description="Smart charging quirks, see DeviceTwin.")
 
 
 class TwinLocation(Message):
@@ -125,12 +193,18 @@ class ConnectorState(Message):
     session_ref: str | None = None
 
 
+LedgerWord = Literal[
+    "command_start", "command_stop", "session_started", "session_ended", "message_lost", "other"
+]
+
+
 class LedgerEntry(Message):
     """One thing the partner received or did. `key` is what the command carried to correlate it: OCPP 2.x
-    remoteStartId or 1.6 idTag, OCPI authorization_reference (start) or session id (stop)."""
+    remoteStartId or 1.6 idTag, OCPI authorization_reference (start) or session id (stop).
+    `message_lost`: a transaction message (`result`: its action) was refused to the last attempt, dropped."""
 
     at: UtcDatetime
-    what: Literal["command_start", "command_stop", "session_started", "session_ended", "other"]
+    what: LedgerWord
     charger_id: str
     key: str = ""
     result: str = ""
@@ -148,7 +222,7 @@ class Ledger:
 
     def add(
         self,
-        what: Literal["command_start", "command_stop", "session_started", "session_ended", "other"],
+        what: LedgerWord,
         charger_id: str,
         *,
         key: str = "",

@@ -104,15 +104,24 @@ class AttemptRepository:
     async def find_for_start(
         self, station_id: str, connector_number: int, token_uid: str, at: datetime
     ) -> AttemptMatch | None:
-        """OCPP 1.6 has no reference of ours: connector, token and time must do. A start later than the
-        window still belongs to the attempt if no newer one has begun there since."""
+        """OCPP 1.6 has no reference of ours: connector (0: not said yet), token and time must do. A start
+        later than the window still belongs to the attempt if no newer one has begun there since."""
         return await self._newest(
             _ATTEMPT.c.station_id == station_id,
-            _ATTEMPT.c.connector_number == connector_number,
+            *([_ATTEMPT.c.connector_number == connector_number] if connector_number > 0 else []),
             _ATTEMPT.c.token_uid == token_uid,
             _ATTEMPT.c.opened_at <= at + _CLOCK_SLACK,
             _ATTEMPT.c.window_ends_at >= at - timedelta(hours=1),
         )
+
+    async def knows_token(self, station_id: str, token_uid: str, since: datetime) -> bool:
+        """Whether an attempt of ours at this station carries the token."""
+        found = await self._newest(
+            _ATTEMPT.c.station_id == station_id,
+            _ATTEMPT.c.token_uid == token_uid,
+            _ATTEMPT.c.window_ends_at >= since,
+        )
+        return found is not None
 
     async def find_for_evse(
         self, station_id: str, evse_uid: str, token_uid: str, at: datetime

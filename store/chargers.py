@@ -2,27 +2,56 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from math import cos, radians
 from typing import Any
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from models.charger import Charger, ConnectorStatus
+from models.charger import Charger, ConnectorHealth, ConnectorStatus, Protocol
 from models.ids import TenantId
 from models.place import Place
 from models.policy import Policy
+from models.tables.access import RouteRow, StationRow
 from models.tables.chargers import ChargerRow, PolicyRow, VehicleModelRow
 from models.vehicle import VehicleModel
 from store.errors import PolicyConflict
 from store.scope import TenantScope, table_of
 
 _CHARGER = table_of(ChargerRow)
+_STATION = table_of(StationRow)
+_ROUTE = table_of(RouteRow)
 _MODEL = table_of(VehicleModelRow)
 _POLICY = table_of(PolicyRow)
 _KM_PER_DEGREE = 111.2
 _ROWS_PER_INSERT = 500
+
+
+_SET_CONNECTORS = text(
+    """
+    UPDATE charger AS c SET status = n.status, status_at = n.at, state_since = n.since,
+        changes_last_hour = n.changes, fault_code = n.fault
+    FROM unnest(CAST(:ids AS text[]), CAST(:statuses AS text[]), CAST(:at AS timestamptz[]),
+        CAST(:since AS timestamptz[]), CAST(:changes AS int[]), CAST(:faults AS text[]))
+        AS n (charger_id, status, at, since, changes, fault)
+    WHERE c.tenant_id = :tenant AND c.charger_id = n.charger_id
+        AND (c.status_at IS NULL OR c.status_at <= n.at)
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorReport:
+    """What a connector's own line said last."""
+
+    charger_id: str
+    status: ConnectorStatus
+    status_at: datetime
+    state_since: datetime
+    changes_last_hour: int
+    fault_code: str
 
 
 class ChargerRepository:
@@ -111,6 +140,25 @@ class ChargerRepository:
             .values(status=str(status), status_at=at)
         )
 
+    async def set_connectors(self, reports: list[ConnectorReport]) -> None:
+        """Take the newer statuses of many connectors at once; older ones change nothing."""
+        newest = {report.charger_id: report for report in sorted(reports, key=lambda r: r.status_at)}
+        if not newest:
+            return
+        rows = [newest[key] for key in sorted(newest)]  # one order for all writers: no deadlocks
+        await self._connection.execute(
+            _SET_CONNECTORS,
+            {
+                "tenant": self._tenant_id,
+                "ids": [row.charger_id for row in rows],
+                "statuses": [str(row.status) for row in rows],
+                "at": [row.status_at for row in rows],
+                "since": [row.state_since for row in rows],
+                "changes": [row.changes_last_hour for row in rows],
+                "faults": [row.fault_code for row in rows],
+            },
+        )
+
     async def count_start(self, charger_id: str, success: bool) -> None:
         column = _CHARGER.c.start_successes if success else _CHARGER.c.start_failures
         await self._connection.execute(
@@ -123,11 +171,19 @@ class ChargerRepository:
         found = await self._connection.execute(
             select(
                 _CHARGER.c.body,
+                _CHARGER.c.protocol,
                 _CHARGER.c.status,
                 _CHARGER.c.status_at,
                 _CHARGER.c.start_successes,
                 _CHARGER.c.start_failures,
+                _CHARGER.c.state_since,
+                _CHARGER.c.changes_last_hour,
+                _CHARGER.c.fault_code,
+                _STATION.c.booted_at.is_not(None).label("was_seen"),
+                _ROUTE.c.seen_at,
             )
+            .outerjoin(_STATION, _STATION.c.station_id == _CHARGER.c.station_id)
+            .outerjoin(_ROUTE, _ROUTE.c.station_id == _CHARGER.c.station_id)
             .where(_CHARGER.c.tenant_id == self._tenant_id, *where)
             .order_by(_CHARGER.c.charger_id)
             .limit(limit)
@@ -140,10 +196,24 @@ class ChargerRepository:
                     "status_at": row.status_at,
                     "start_successes": row.start_successes,
                     "start_failures": row.start_failures,
+                    "health": _health(row),
                 }
             )
             for row in found
         ]
+
+
+def _health(row: Any) -> ConnectorHealth | None:
+    """Only of a station that has a line to us, and has once spoken on it."""
+    if row.protocol != Protocol.OCPP or not (row.was_seen or row.seen_at):
+        return None
+    return ConnectorHealth(
+        connected=row.seen_at is not None,
+        seen_at=row.seen_at,
+        state_since=row.state_since,
+        changes_last_hour=row.changes_last_hour,
+        fault_code=row.fault_code,
+    )
 
 
 class VehicleRepository:

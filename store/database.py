@@ -18,10 +18,12 @@ from store.attempts import AttemptRepository
 from store.chargers import ChargerRepository, PolicyRepository, VehicleRepository
 from store.commands import CommandRepository
 from store.evidence import EvidenceRepository
+from store.journal import JournalRepository
 from store.partners import PartnerRepository, QuarantineRepository
 from store.platform import PlatformUnit
 from store.scope import TenantScope
 from store.sessions import SessionRepository
+from store.stations import StationRepository
 from store.stops import StopRepository
 
 APP_ROLE = "backstop_app"
@@ -50,6 +52,8 @@ class TenantUnit:
         self.vehicles = VehicleRepository(scope)
         self.policies = PolicyRepository(scope)
         self.sessions = SessionRepository(scope)
+        self.journal = JournalRepository(scope)
+        self.stations = StationRepository(scope)
         self.partners = PartnerRepository(scope)
         self.quarantine = QuarantineRepository(scope)
 

@@ -17,3 +17,7 @@ class ConnectorBusy(StoreError):
 
 class PolicyConflict(StoreError):
     """This revision of the policy exists with other content."""
+
+
+class StationTaken(StoreError):
+    """A station id that another tenant holds. Says no more: ids of others are not ours to show."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, not_, or_, select
+from sqlalchemy import ColumnElement, and_, exists, func, not_, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -34,6 +34,31 @@ _PARTNER = table_of(PartnerConnectionRow)
 _QUIET_KINDS = (EvidenceKind.METER, EvidenceKind.COMMAND_ACCEPTED, EvidenceKind.SESSION_PENDING)
 
 
+_SETTLE_S = 30
+CHANNEL_ROUTES = "backstop_routes"
+CHANNEL_WATCH = "backstop_watch"
+CHANNEL_FRAMES = "backstop_frames"
+
+_CLAIM = text(
+    """
+    INSERT INTO route (tenant_id, station_id, queue, generation, protocol_version)
+    SELECT * FROM unnest(CAST(:tenants AS text[]), CAST(:stations AS text[]), CAST(:queues AS text[]),
+        CAST(:generations AS text[]), CAST(:versions AS text[]))
+    ON CONFLICT (station_id) DO UPDATE SET queue = excluded.queue, generation = excluded.generation,
+        protocol_version = excluded.protocol_version, seen_at = now()
+    """
+)
+_RELEASE = text(
+    """
+    DELETE FROM route AS r USING unnest(CAST(:stations AS text[]), CAST(:generations AS text[]))
+        AS gone (station_id, generation)
+    WHERE r.station_id = gone.station_id AND r.generation = gone.generation
+    """
+)
+
+_TELL_ALL = text("SELECT pg_notify(:channel, one) FROM unnest(CAST(:news AS text[])) AS one")
+
+
 class ApiKeyInfo(Message):
     """An API key that was recognised. The tenant is checked by that."""
 
@@ -43,10 +68,16 @@ class ApiKeyInfo(Message):
 
 
 class Station(Message):
+    """Who may connect, and how. `body`: see store.stations."""
+
     tenant_id: TenantId
     station_id: str
     password_hash: str
+    next_password_hash: str | None = None
     protocol_pin: str | None = None
+    security_profile: int = 1
+    admission: str = "accepted"
+    body: dict[str, Any] | None = None
 
 
 class StationRoute(Message):
@@ -117,6 +148,42 @@ class PlatformUnit:
         row = found.mappings().first()
         return Station.model_validate(dict(row)) if row else None
 
+    async def stations_of(self, station_ids: list[str]) -> dict[str, Station]:
+        """Those that exist, by id."""
+        found = await self._connection.execute(
+            select(_STATION).where(_STATION.c.station_id.in_(sorted(set(station_ids))))
+        )
+        return {row["station_id"]: Station.model_validate(dict(row)) for row in found.mappings()}
+
+    async def claim_routes(self, claims: list[tuple[str, str, str, str, str]]) -> None:
+        """Many at once: (tenant id, station id, queue, generation, protocol version). The newest
+        authenticated connection holds the station; other gateways are told."""
+        newest = {claim[1]: claim for claim in claims}
+        rows = [newest[station_id] for station_id in sorted(newest)]  # one order for all: no deadlocks
+        await self._connection.execute(
+            _CLAIM,
+            dict(
+                zip(
+                    ("tenants", "stations", "queues", "generations", "versions"),
+                    (list(column) for column in zip(*rows, strict=True)),
+                    strict=True,
+                )
+            ),
+        )
+        news = [f"{station_id} {generation}" for _, station_id, _, generation, _ in rows]
+        await self._connection.execute(_TELL_ALL, {"channel": CHANNEL_ROUTES, "news": news})
+
+    async def release_routes(self, releases: list[tuple[str, str]]) -> None:
+        """(station id, generation): only the connection that holds a route can give it back."""
+        await self._connection.execute(
+            _RELEASE,
+            {"stations": [each[0] for each in releases], "generations": [each[1] for each in releases]},
+        )
+
+    async def tell(self, channel: str, text_: str) -> None:
+        """To all gateways that listen, once this transaction commits."""
+        await self._connection.execute(select(func.pg_notify(channel, text_)))
+
     async def claim_route(
         self, station_id: str, queue: str, generation: str, protocol_version: str = ""
     ) -> None:
@@ -152,10 +219,19 @@ class PlatformUnit:
         row = found.mappings().first()
         return StationRoute.model_validate(dict(row)) if row else None
 
-    async def touch_routes(self, queue: str) -> None:
-        await self._connection.execute(
-            _ROUTE.update().where(_ROUTE.c.queue == queue).values(seen_at=func.now())
-        )
+    async def hold_routes(self, queue: str, generations: list[str]) -> None:
+        """What a gateway holds, said again; routes of its queue that it does not hold are given up (it died,
+        or could not say goodbye)."""
+        mine = _ROUTE.c.queue == queue
+        held = _ROUTE.c.generation.in_(generations)
+        await self._connection.execute(_ROUTE.update().where(mine, held).values(seen_at=func.now()))
+        # A route claimed a moment ago may not be in the list yet.
+        settled = _ROUTE.c.seen_at < func.now() - timedelta(seconds=_SETTLE_S)
+        await self._connection.execute(_ROUTE.delete().where(mine, not_(held), settled))
+
+    async def drop_routes(self, queue: str) -> None:
+        """A gateway starts: what its forerunner held is not held any more."""
+        await self._connection.execute(_ROUTE.delete().where(_ROUTE.c.queue == queue))
 
     # --- evidence -----------------------------------------------------------------------------------------
 

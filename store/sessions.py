@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from models.base import Message, UtcDatetime
 from models.ids import TenantId
-from models.tables.chargers import OcppTransactionRow
+from models.tables.ocpp import OcppTransactionRow
 from store.scope import TenantScope, table_of
 
 _TRANSACTION = table_of(OcppTransactionRow)
@@ -30,6 +30,8 @@ class Transaction(Message):
     meter_start_wh: float = 0.0
     meter_wh: float = 0.0
     reason: str | None = None
+    energy_wh: float | None = None
+    findings: str = ""
     fresh: bool = False
 
 
@@ -117,15 +119,15 @@ class SessionRepository:
         )
         return [_transaction(dict(row)) for row in found.mappings()]
 
-    async def set_meter_start(self, transaction_id: int, meter_start_wh: float) -> None:
-        """The register at the start, told after the row was opened by a later event."""
+    async def complete(self, transaction_id: int, **values: Any) -> None:
+        """What the event that opened the row did not know: start, register, connector, token, attempt."""
         await self._connection.execute(
             _TRANSACTION.update()
             .where(
                 _TRANSACTION.c.tenant_id == self._tenant_id,
                 _TRANSACTION.c.transaction_id == transaction_id,
             )
-            .values(meter_start_wh=meter_start_wh)
+            .values(values)
         )
 
     async def progress(self, transaction_id: int, meter_wh: float, at: datetime) -> None:
@@ -141,10 +143,21 @@ class SessionRepository:
         )
 
     async def close_transaction(
-        self, transaction_id: int, ended_at: datetime, meter_stop_wh: float | None, reason: str
+        self,
+        transaction_id: int,
+        ended_at: datetime,
+        meter_stop_wh: float | None,
+        reason: str,
+        energy_wh: float | None = None,
+        findings: str = "",
     ) -> bool:
         """End it. False where it had ended before: the first end stands."""
-        values: dict[str, Any] = {"ended_at": ended_at, "reason": reason}
+        values: dict[str, Any] = {
+            "ended_at": ended_at,
+            "reason": reason,
+            "energy_wh": energy_wh,
+            "findings": findings,
+        }
         if meter_stop_wh is not None:
             values["meter_wh"] = meter_stop_wh
         done = await self._connection.execute(

@@ -1,6 +1,7 @@
-"""Makes this machine ready to run Backstop: the Python environment, and on request the Temporal server.
+"""Makes this machine ready to run Backstop: the Python environment, and on request the Temporal server and
+the Node packages of the tests.
 
-Standard library only: it runs before anything is installed. Both are kept in the user's cache under a name
+Standard library only: it runs before anything is installed. All are kept in the user's cache under a name
 that depends on what is pinned, so that a second clone, or a second run, has nothing left to do.
 """
 
@@ -22,6 +23,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[1]
 COMPLETE = ".complete"
 PROGRESS_EVERY_S = 20.0
+STRICT_CLIENT = CHECKOUT / "tests" / "ocpp" / "strict_client"
 
 
 def cache() -> Path:
@@ -129,9 +131,44 @@ def servers(python: Path) -> int:
     return subprocess.run([str(python), "-m", "workers.stack"], env=env, check=False).returncode
 
 
+def node_folder(package: Path) -> Path:
+    """The same as in tests/ocpp/strict_client/driver.py."""
+    pinned = (package / "package-lock.json").read_bytes()
+    return cache() / f"node-{hashlib.sha256(pinned).hexdigest()[:16]}"
+
+
+def node_modules(package: Path) -> None:
+    """The packages of this lock file. Only tests need them, and they skip without: nothing stops here."""
+    folder = node_folder(package)
+    if (folder / COMPLETE).exists():
+        return
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        say("node packages: no node or npm here; the tests that need them will be skipped")
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        if (folder / COMPLETE).exists():
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(package / name, folder)
+        log = folder.with_name(f"{folder.name}.log")
+        log.unlink(missing_ok=True)
+        install = [npm, "ci", "--prefix", str(folder), "--ignore-scripts", "--no-audit", "--no-fund"]
+        install += ["--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=3000"]  # not a minute offline
+        try:
+            run(install, log, "node packages", "The tests that need them will be skipped.")
+        except SystemExit as failed:
+            say(str(failed))
+        else:
+            (folder / COMPLETE).touch()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tools/setup", description=__doc__)
-    parser.add_argument("--servers", action="store_true", help="make the Temporal server ready, too")
+    parser.add_argument("--servers", action="store_true", help="the Temporal server and Node packages, too")
     parser.add_argument("--runtime", action="store_true", help="leave out what only tests and lint need")
     parser.add_argument("--print", action="store_true", help="print the environment's Python")
     asked = parser.parse_args()
@@ -140,7 +177,10 @@ def main() -> int:
     python = folder / "bin" / "python"
     if asked.print:
         print(python)
-    return servers(python) if asked.servers else 0
+    if asked.servers:
+        node_modules(STRICT_CLIENT)
+        return servers(python)
+    return 0
 
 
 if __name__ == "__main__":

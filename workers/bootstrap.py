@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Protocol as TypedProtocol
 
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -17,8 +18,9 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from activities.charger_commands import ChargerCommands
 from activities.planner import Planner
+from activities.station_commands import StationBooks, StationCommands
 from activities.stop_records import StopRecords
-from connectors.ports import CommandPort
+from connectors.ports import CommandPort, StationPort
 from models.charger import Protocol
 from models.contract import PLANNER_QUEUE, ROAMING_QUEUE, STOP_QUEUE, TELEMATICS_QUEUE
 from store.database import Store
@@ -27,6 +29,12 @@ from workers.observability import LogContextInterceptor, temporal_runtime, traci
 from workers.settings import Settings
 from workflows.charging_stop import ChargingStop
 from workflows.late_start_guard import LateStartGuard
+from workflows.station_command import StationCommand
+
+
+class GatewayPort(CommandPort, StationPort, TypedProtocol):
+    """Both of a gateway's faces."""
+
 
 FIXED_QUEUES = {Protocol.OCPI: ROAMING_QUEUE, Protocol.ENODE: TELEMATICS_QUEUE}
 
@@ -93,11 +101,12 @@ def sandbox() -> SandboxedWorkflowRunner:
 def stop_worker(house: House, *, task_queue: str = STOP_QUEUE) -> Worker:
     """Workflows of stops and the activities on our own store."""
     records = StopRecords(house.store, FIXED_QUEUES)
+    books = StationBooks(house.store)
     settings = house.settings
     return Worker(
         house.client,
         task_queue=task_queue,
-        workflows=[ChargingStop, LateStartGuard],
+        workflows=[ChargingStop, LateStartGuard, StationCommand],
         activities=[
             records.open_stop,
             records.record_stop,
@@ -106,6 +115,8 @@ def stop_worker(house: House, *, task_queue: str = STOP_QUEUE) -> Worker:
             records.price_session,
             records.late_session_facts,
             records.book_late_session,
+            books.find_station,
+            books.note_at_station,
         ],
         workflow_runner=sandbox(),
         max_cached_workflows=settings.workflow_cache,
@@ -122,6 +133,19 @@ def command_worker(house: House, task_queue: str, ports: dict[Protocol, CommandP
         house.client,
         task_queue=task_queue,
         activities=[commands.command_charger],
+        interceptors=[LogContextInterceptor()],
+        max_concurrent_activities=house.settings.max_concurrent_activities,
+        graceful_shutdown_timeout=timedelta(seconds=house.settings.drain_s),
+    )
+
+
+def gateway_worker(house: House, task_queue: str, gateway: GatewayPort) -> Worker:
+    """What is done through the sockets of one gateway: commands of stops, tasks of operators."""
+    commands = ChargerCommands(house.store, {Protocol.OCPP: gateway})
+    return Worker(
+        house.client,
+        task_queue=task_queue,
+        activities=[commands.command_charger, StationCommands(gateway).do_at_station],
         interceptors=[LogContextInterceptor()],
         max_concurrent_activities=house.settings.max_concurrent_activities,
         graceful_shutdown_timeout=timedelta(seconds=house.settings.drain_s),

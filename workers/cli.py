@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,17 +29,27 @@ app.add_typer(partners, name="partners")
 Tenant = Annotated[str, typer.Option(help="The tenant's key.")]
 
 
-def _serve(process: Coroutine[Any, Any, None]) -> None:
+def _serve(process: Coroutine[Any, Any, None], *, fast_loop: bool = False) -> None:
     """Run a process to its clean end, then leave at once.
 
     Everything of ours is closed by then. The SDK's threads are not: one of them may still release the
     interpreter's lock while the interpreter is taken down, which aborts the process (seen: SIGABRT after a
     clean drain). So the interpreter is not taken down."""
-    asyncio.run(process)
+    with asyncio.Runner(loop_factory=_uvloop() if fast_loop else None) as runner:
+        runner.run(process)
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def _uvloop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """libuv's loop where it exists: twice the frames per core."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 def _settings() -> Settings:
@@ -74,10 +84,10 @@ def planner() -> None:
 
 @app.command()
 def gateway() -> None:
-    """Hold the websockets of charge points (OCPP 1.6J and 2.0.1)."""
+    """Hold the websockets of charge points (OCPP 1.6J, 2.0.1 and 2.1)."""
     from workers.gateway_process import run_gateway
 
-    _serve(run_gateway(_settings()))
+    _serve(run_gateway(_settings()), fast_loop=True)
 
 
 @app.command()

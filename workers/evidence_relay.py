@@ -48,9 +48,14 @@ class EvidenceRelay:
             by_tenant[item.tenant_id].append(item)
         for tenant_id, routed in by_tenant.items():
             async with self._store.tenant(TenantId(tenant_id)) as unit:
-                rows = [(await self._stop_of(unit, item), item.evidence) for item in routed]
-                await unit.evidence.append(rows)
-        self._news.set()
+                await self.write(unit, routed)
+        self.wake()
+
+    async def write(self, unit: TenantUnit, items: list[RoutedEvidence]) -> None:
+        """Put evidence into somebody's transaction; `wake` once that is committed."""
+        if items:
+            rows = [(await self._stop_of(unit, item), item.evidence) for item in items]
+            await unit.evidence.append(rows)
 
     async def _stop_of(self, unit: TenantUnit, item: RoutedEvidence) -> str | None:
         """Whom it concerns: told, by attempt, by vehicle, or by who is on the way to that connector."""

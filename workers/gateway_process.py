@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections import Counter
 
+import structlog
 import uvicorn
 from fastapi import FastAPI, Response
-from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from connectors.ocpp.certificates import StationAuthority
 from connectors.ocpp.server import Gateway
-from models.charger import Protocol
+from connectors.ocpp.transport_security import server_context
 from models.contract import gateway_queue
-from workers.bootstrap import command_worker, open_house, run_until, stop_signal
+from workers.bootstrap import gateway_worker, open_house, run_until, stop_signal
+from workers.gateway_bus import GatewayBus
+from workers.gateway_metrics import GatewayCollector
 from workers.ocpp_store import OcppHouse
 from workers.settings import Settings
 
-_CONNECTED = Gauge("backstop_gateway_stations", "Charge points connected to this gateway")
+_log = structlog.get_logger(__name__)
+
+_UPKEEP_S = 15.0
 
 
 async def run_gateway(settings: Settings) -> None:
@@ -23,10 +31,25 @@ async def run_gateway(settings: Settings) -> None:
     stopped = stop_signal()
     async with open_house(settings, "gateway") as house:
         queue = gateway_queue(settings.gateway_instance)
-        gateway = Gateway(OcppHouse(house.store, queue), house.relay, settings.meter_evidence_interval_s)
-        _CONNECTED.set_function(lambda: gateway.connected)
-        worker = command_worker(house, queue, {Protocol.OCPP: gateway})
+        ocpp_house = OcppHouse(
+            house.store,
+            queue,
+            house.relay,
+            operator=settings.station_operator,
+            authority=_authority(settings),
+            open_door=settings.allow_unauthenticated_stations,
+        )
+        gateway = Gateway(
+            ocpp_house,
+            settings.meter_evidence_interval_s,
+            transfer_hosts=settings.transfer_hosts,
+            behind_tls_proxy=settings.gateway_behind_tls_proxy,
+        )
+        GatewayCollector.register(gateway)
+        worker = gateway_worker(house, queue, gateway)
+        await ocpp_house.begin()
         await gateway.start(settings.gateway_host, settings.gateway_port)
+        await _start_tls(gateway, settings)
         health = uvicorn.Server(
             uvicorn.Config(
                 _health(gateway),
@@ -38,12 +61,55 @@ async def run_gateway(settings: Settings) -> None:
         )
         health.install_signal_handlers = lambda: None  # pyright: ignore[reportAttributeAccessIssue]
         serving = asyncio.create_task(health.serve())
+        bus = asyncio.create_task(GatewayBus(gateway, house.store, settings.database_url).run())
+        upkeep = asyncio.create_task(_keep_up(gateway, ocpp_house))
         try:
             await run_until(stopped, worker)
         finally:
+            bus.cancel()
+            upkeep.cancel()
             await gateway.stop()
+            with contextlib.suppress(Exception):
+                await _flush_fields(gateway, ocpp_house)
             health.should_exit = True
             await serving
+
+
+async def _start_tls(gateway: Gateway, settings: Settings) -> None:
+    if settings.gateway_tls_port is None:
+        return
+    if settings.gateway_tls_cert is None or settings.gateway_tls_key is None:
+        raise ValueError("BACKSTOP_GATEWAY_TLS_PORT needs BACKSTOP_GATEWAY_TLS_CERT and _KEY")
+    context = server_context(
+        settings.gateway_tls_cert, settings.gateway_tls_key, settings.station_ca_cert, False
+    )
+    await gateway.start(settings.gateway_host, settings.gateway_tls_port, context)
+
+
+def _authority(settings: Settings) -> StationAuthority | None:
+    if settings.station_ca_cert is None or settings.station_ca_key is None:
+        return None
+    return StationAuthority(settings.station_ca_cert.read_bytes(), settings.station_ca_key.read_bytes())
+
+
+async def _keep_up(gateway: Gateway, house: OcppHouse) -> None:
+    """Routes are said again, so that planning believes them; vendor fields go to the store."""
+    while True:
+        await asyncio.sleep(_UPKEEP_S)
+        try:
+            await house.hold(gateway.held())
+            await _flush_fields(gateway, house)
+        except Exception as error:  # noqa: BLE001  an outage of the store must not end the upkeep
+            _log.warning("gateway upkeep waits", error=type(error).__name__)
+
+
+async def _flush_fields(gateway: Gateway, house: OcppHouse) -> None:
+    counts, gateway.vendor_fields = gateway.vendor_fields, Counter()
+    try:
+        await house.count_fields(list(counts.items()))
+    except Exception:
+        gateway.vendor_fields.update(counts)
+        raise
 
 
 def _health(gateway: Gateway) -> FastAPI:

@@ -35,6 +35,21 @@ class Settings(BaseSettings):
     gateway_port: int = 9310
     gateway_health_port: int = 9311
     gateway_instance: str = "gw-1"
+    gateway_tls_port: int | None = Field(None, description="Security profiles 2 and 3; unset = no TLS port.")
+    gateway_tls_cert: Path | None = Field(None, description="Certificate chain, PEM.")
+    gateway_tls_key: Path | None = None
+    gateway_behind_tls_proxy: bool = Field(False, description="Believe the proxy's X-Forwarded-Proto.")
+    station_ca_cert: Path | None = Field(None, description="Authority for station certificates, PEM.")
+    station_ca_key: Path | None = Field(
+        None, description="Its key; unset = certificates are not signed here."
+    )
+    station_operator: str = Field("Backstop", description="The O of station certificates.")
+    allow_unauthenticated_stations: bool = Field(
+        False, description="Security profile 0 counts. Development only."
+    )
+    transfer_hosts: frozenset[str] = Field(
+        frozenset(), description="Hosts that firmware may come from and logs may go to."
+    )
     meter_evidence_interval_s: float = 60.0
     quiet_evidence_s: float = Field(
         15.0, description="Progress waits so long for other news, so as not to fill histories."
@@ -58,4 +73,6 @@ class Settings(BaseSettings):
     def _no_development_secrets_in_production(self) -> Settings:
         if self.environment == "production" and self.cursor_secret.get_secret_value() == _DEV_SECRET:
             raise ValueError("BACKSTOP_CURSOR_SECRET must be set in production")
+        if self.environment == "production" and self.allow_unauthenticated_stations:
+            raise ValueError("BACKSTOP_ALLOW_UNAUTHENTICATED_STATIONS is for development only")
         return self

@@ -1,80 +1,115 @@
-"""Meter values as charge points really send them: strings, Wh and kWh mixed, fields missing."""
+"""Meter values as charge points really send them: strings, Wh and kWh mixed, signed, fields missing."""
 
 from __future__ import annotations
 
-from typing import Any, cast
+import json
+import math
+from datetime import datetime
+from typing import Any, NamedTuple, cast
 
+from connectors.ocpp.clock import instant
 from connectors.ocpp.schemas import Json
 
-_ENERGY = "Energy.Active.Import.Register"
+ENERGY = "Energy.Active.Import.Register"
+_LINE_PHASES = ("L1", "L2", "L3", "L1-N", "L2-N", "L3-N")
+_MOST_WH = 1e12
+_MOST_DIGITS = 9
 
 
-def _number(value: Any) -> float | None:
+class Sample(NamedTuple):
+    """One MeterValue: everything a connector measured at one moment. None: not said."""
+
+    at: datetime
+    register_wh: float | None
+    power_kw: float | None
+    soc_percent: float | None
+    unit_known: bool = True
+    signed: Json | None = None
+
+
+def number(value: Any) -> float | None:
+    """A finite number out of what may be a padded string; None where there is none."""
+    if isinstance(value, bool) or value is None:
+        return None
     try:
-        number = float(str(value).strip())
+        found = float(str(value).strip())
     except ValueError:
         return None
-    return number if -1e12 < number < 1e12 else None
+    return found if math.isfinite(found) and abs(found) < _MOST_WH else None
 
 
-def _unit(sample: Json) -> str:
-    """2.0.1 puts the unit in an object, 1.6 beside the value; none means Wh for energy, W for power."""
+def unit_of(sample: Json) -> str:
+    """2.x puts the unit in an object, 1.6 beside the value; none means Wh for energy, W for power."""
     measure = cast(Json, sample.get("unitOfMeasure") or {})
     return str(sample.get("unit") or measure.get("unit") or "")
 
 
-def _scaled(sample: Json) -> float | None:
-    number = _number(sample.get("value"))
-    if number is None:
+def scaled(sample: Json) -> float | None:
+    """The value in Wh, W, A or percent."""
+    found = number(sample.get("value"))
+    if found is None:
         return None
     measure = cast(Json, sample.get("unitOfMeasure") or {})
-    number *= 10.0 ** int(measure.get("multiplier") or 0)
-    return number * 1000 if _unit(sample) in ("kWh", "kW") else number
+    multiplier = int(measure.get("multiplier") or 0)
+    if abs(multiplier) > _MOST_DIGITS:
+        return None
+    found *= 10.0**multiplier
+    return found * 1000 if unit_of(sample) in ("kWh", "kW") else found
 
 
-def samples(meter_values: list[Json]) -> list[tuple[str, Json]]:
-    """(timestamp, sample) of all meter values."""
-    return [
-        (str(value.get("timestamp", "")), cast(Json, sample))
-        for value in meter_values
-        for sample in cast("list[Any]", value.get("sampledValue") or [])
-    ]
+def samples_of(meter_values: list[Json], now: datetime) -> list[Sample]:
+    """One Sample for each MeterValue, in the order given."""
+    return [_sample(value, now) for value in meter_values]
 
 
-def energy_wh(meter_values: list[Json]) -> float | None:
-    """The highest total of the energy register in Wh; phases are summed where no total is given."""
-    totals: list[float] = []
-    phases: dict[str, float] = {}
-    for at, sample in samples(meter_values):
-        if sample.get("measurand", _ENERGY) != _ENERGY:
+def _sample(value: Json, now: datetime) -> Sample:
+    register = power = soc = None
+    phases_wh: dict[str, float] = {}
+    phases_w: dict[str, float] = {}
+    unit_known, signed = True, None
+    for item in cast("list[Json]", value.get("sampledValue") or []):
+        measurand, phase = item.get("measurand", ENERGY), item.get("phase")
+        if item.get("format") == "SignedData" or "signedMeterValue" in item:
+            signed = item
+            if item.get("format") == "SignedData":
+                if measurand == ENERGY and register is None:
+                    register = signed_register_wh(str(item.get("value", "")))
+                continue
+        found = scaled(item)
+        if found is None:
             continue
-        value = _scaled(sample)
-        if value is None:
-            continue
-        if sample.get("phase") is None:
-            totals.append(value)
-        else:
-            phases[at] = phases.get(at, 0.0) + value
-    found = totals or list(phases.values())
-    return max(found) if found else None
+        if measurand == ENERGY:
+            if phase is None:
+                register, unit_known = found, bool(unit_of(item))
+            elif phase in _LINE_PHASES:
+                phases_wh[str(phase)] = found
+        elif measurand == "Power.Active.Import":
+            if phase is None:
+                power = found / 1000
+            elif phase in _LINE_PHASES:
+                phases_w[str(phase)] = found
+        elif measurand == "SoC" and 0 <= found <= 100:
+            soc = found
+    if register is None and phases_wh:
+        register = sum(phases_wh.values())  # per phase without a total: summed, as the phases are one energy
+    if power is None and phases_w:
+        power = sum(phases_w.values()) / 1000
+    if register is not None and register < 0:
+        register = None  # an import register never is; some stations say -1 for "none"
+    return Sample(instant(value.get("timestamp"), now), register, power, soc, unit_known, signed)
 
 
-def power_kw(meter_values: list[Json]) -> float | None:
-    """The newest active import power."""
-    found = [
-        value / 1000
-        for _, sample in samples(meter_values)
-        if sample.get("measurand") == "Power.Active.Import"
-        and sample.get("phase") is None
-        and (value := _scaled(sample)) is not None
-    ]
-    return found[-1] if found else None
-
-
-def soc_percent(meter_values: list[Json]) -> float | None:
-    found = [
-        value
-        for _, sample in samples(meter_values)
-        if sample.get("measurand") == "SoC" and (value := _number(sample.get("value"))) is not None
-    ]
-    return found[-1] if found and 0 <= found[-1] <= 100 else None
+def signed_register_wh(text: str) -> float | None:
+    """The newest register value in signed data that can be read without its key: OCMF (its second part is
+    JSON with readings RD, value RV, unit RU). Other formats are kept as they are, and tell us nothing."""
+    if not text.startswith("OCMF|"):
+        return None
+    try:
+        readings: list[Json] = json.loads(text.split("|")[1]).get("RD") or []
+        last = readings[-1]
+        value, unit = number(last.get("RV")), str(last.get("RU", "kWh"))
+    except (ValueError, IndexError, AttributeError, KeyError):
+        return None
+    if value is None:
+        return None
+    return value * 1000 if unit == "kWh" else value

@@ -17,9 +17,10 @@ def _digest(salt: str, password: bytes) -> str:
     return hashlib.sha256(salt.encode() + password).hexdigest()
 
 
-def hash_password(password: str) -> str:
+def hash_password(password: str | bytes) -> str:
     salt = secrets.token_hex(8)
-    return f"{_KIND}${salt}${_digest(salt, password.encode())}"
+    given = password.encode() if isinstance(password, str) else password
+    return f"{_KIND}${salt}${_digest(salt, given)}"
 
 
 def matches(kept: str, given: bytes) -> bool:
@@ -27,6 +28,11 @@ def matches(kept: str, given: bytes) -> bool:
     kind, _, rest = kept.partition("$")
     salt, _, digest = rest.partition("$")
     return kind == _KIND and hmac.compare_digest(digest, _digest(salt, given))
+
+
+def new_password(*, as_text: bool) -> bytes:
+    """As OCPP wants it: 20 raw bytes (1.6), or 40 characters of text (2.x)."""
+    return secrets.token_hex(20).encode() if as_text else secrets.token_bytes(20)
 
 
 NOBODY = hash_password(secrets.token_hex(16))

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
+from connectors.ocpp.register import Register
+from connectors.ports import RoutedEvidence
 from models.base import Message, UtcDatetime
 from models.charger import ConnectorStatus
+from models.charging_limit import ChargingLimit, LimitReply
+from models.station import StationEvent, StationIdentity, StationSettings
 
 
 class StationInfo(Message):
@@ -14,8 +20,19 @@ class StationInfo(Message):
 
     tenant_id: str
     station_id: str
-    protocol_pin: str | None = None
+    settings: StationSettings
+    identity: StationIdentity = StationIdentity()
     connectors: dict[int, str] = {}
+
+
+class Credentials(Message):
+    """What a station shows at the door. `subject`: (CN, O) of its verified client certificate."""
+
+    station_id: str
+    user: str = ""
+    password: bytes = b""
+    encrypted: bool = False
+    subject: tuple[str, str] | None = None
 
 
 class TransactionFacts(Message):
@@ -24,17 +41,13 @@ class TransactionFacts(Message):
     transaction_id: int
     transaction_ref: str | None = None
     connector_number: int
+    id_tag: str = ""
     meter_start_wh: float | None
     started_at: UtcDatetime
     ended_at: UtcDatetime | None = None
+    energy_wh: float | None = None
     attempt_id: str | None = None
     stop_id: str | None = None
-
-    def taken_kwh(self, total_wh: float | None) -> float | None:
-        """Energy of the session at a register total; None where the register's start is not known."""
-        if total_wh is None or self.meter_start_wh is None:
-            return None
-        return max(0.0, total_wh - self.meter_start_wh) / 1000
 
     @property
     def session_ref(self) -> str:
@@ -43,57 +56,134 @@ class TransactionFacts(Message):
 
 
 class StartOfTransaction(Message):
+    """`meter_start_wh` None: the event that came first did not say; it is taken from the start when that
+    comes. `in_start`: this is the start itself."""
+
     connector_number: int
     id_tag: str
     started_at: UtcDatetime
     meter_start_wh: float | None
-    """None where the event that came first did not say: it is taken from the start when that comes."""
     transaction_ref: str | None = None
     remote_start_id: int | None = None
+    in_start: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One message or sample of a transaction, as it goes to the journal. `kind`: start, meter, update, stop.
+    `transaction_id` None: it matches none that we know."""
+
+    kind: str
+    connector_number: int
+    observed_at: datetime
+    transaction_id: int | None = None
+    sequence: int | None = None
+    offline: bool = False
+    register_wh: float | None = None
+    unit_known: bool = True
+    power_kw: float | None = None
+    soc_percent: float | None = None
+    body: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfTransaction:
+    """`meter_stop_wh` None: it did not say. `findings`: checks that the end itself did not pass."""
+
+    ended_at: datetime
+    meter_stop_wh: float | None
+    reason: str
+    findings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorFacts:
+    charger_id: str
+    status: ConnectorStatus
+    status_at: datetime
+    state_since: datetime
+    changes_last_hour: int
+    fault_code: str
+
+
+EvidenceOf = Callable[[TransactionFacts], list[RoutedEvidence]]
 
 
 class House(Protocol):
-    """Everything returns once it is durable."""
+    """Everything returns once it is durable; what many stations say in one moment shares one commit."""
 
-    async def authenticate(self, station_id: str, password: bytes) -> StationInfo | None:
-        """None for an unknown station and for a wrong password alike, after the same work."""
+    async def authenticate(self, shown: Credentials) -> StationInfo | None:
+        """None for an unknown station, a wrong password, a wrong certificate and a profile below the agreed
+        one alike, after the same work."""
         ...
 
     async def claim(self, station: StationInfo, generation: str, version: str) -> None: ...
 
     async def release(self, station: StationInfo, generation: str) -> None: ...
 
-    async def start(self, station: StationInfo, start: StartOfTransaction) -> TransactionFacts:
+    async def knows_token(self, station: StationInfo, token: str) -> bool:
+        """A token of an attempt of ours at this station, or strangers may charge there."""
+        ...
+
+    async def start(
+        self, station: StationInfo, start: StartOfTransaction, told: list[Told], evidence_of: EvidenceOf
+    ) -> TransactionFacts:
         """The same start told again gives the same transaction."""
         ...
 
     async def find(
+        self, station: StationInfo, *, transaction_id: int | None = None, transaction_ref: str | None = None
+    ) -> TransactionFacts | None: ...
+
+    async def open_transactions(self, station: StationInfo) -> list[tuple[TransactionFacts, Register]]:
+        """With what their registers have shown so far."""
+        ...
+
+    async def record(self, station: StationInfo, told: list[Told], evidence: list[RoutedEvidence]) -> None:
+        """Journal and evidence in one commit."""
+        ...
+
+    async def end(
         self,
         station: StationInfo,
-        *,
-        transaction_id: int | None = None,
-        transaction_ref: str | None = None,
-        connector_number: int | None = None,
-    ) -> TransactionFacts | None:
-        """By id or reference; else the open transaction of the connector."""
+        facts: TransactionFacts,
+        end: EndOfTransaction,
+        told: list[Told],
+        evidence_of: EvidenceOf,
+    ) -> TransactionFacts:
+        """The first end stands; energy is folded from the whole journal of the transaction."""
         ...
 
-    async def meter(
-        self, station: StationInfo, facts: TransactionFacts, meter_wh: float, at: datetime
-    ) -> None: ...
-
-    async def stop(
-        self, station: StationInfo, facts: TransactionFacts, at: datetime, meter_wh: float | None, reason: str
-    ) -> bool:
-        """False where it had ended before."""
+    async def late(self, station: StationInfo, facts: TransactionFacts, told: list[Told]) -> None:
+        """Told of a transaction after its end: kept, and its energy folded again."""
         ...
 
-    async def status(
-        self, station: StationInfo, connector_number: int, status: ConnectorStatus, at: datetime
+    async def connector(
+        self, station: StationInfo, facts: ConnectorFacts | None, evidence: list[RoutedEvidence]
     ) -> None: ...
 
-    async def open_transactions(self, station: StationInfo) -> list[TransactionFacts]: ...
+    async def booted(self, station: StationInfo, identity: StationIdentity, at: datetime) -> None: ...
+
+    async def note(self, station: StationInfo, event: StationEvent) -> None:
+        """A line of the station's log."""
+        ...
 
     async def keep(self, station: StationInfo, reason: str, raw: bytes) -> None:
-        """Quarantine."""
+        """Quarantine: what was answered, and could not be used."""
+        ...
+
+    async def limit(self, limit: ChargingLimit, reply: LimitReply) -> None:
+        """How far a charging limit got."""
+        ...
+
+    async def sign(self, station: StationInfo, csr_pem: str) -> str | None:
+        """A certificate chain for a station's signing request (PEM); None: refused, or no authority here."""
+        ...
+
+    async def offer_password(self, station: StationInfo, password: bytes) -> None:
+        """From now on this password opens too, until the station's answer is known."""
+        ...
+
+    async def password_answered(self, station: StationInfo, accepted: bool) -> None:
+        """The station's answer to the password that was offered to it."""
         ...

@@ -1,55 +1,43 @@
-"""OCPP-J's RPC layer: frames, one outstanding CALL per direction, spec-exact errors.
+"""OCPP-J's RPC layer: one explicit state machine per direction (docs/ocpp.md uses the same words).
 
-A connection is, towards the station, in one of two states: IDLE (no CALL of ours is out) or AWAITING_RESULT
-(one is; the next waits its turn or its deadline). From the station, CALLs are handled one after the other,
-in order, by a task of their own: a slow handler never delays a CALLRESULT. Sources: OCPP-J 1.6 sections 4.1
-to 4.2.3, OCPP 2.0.1 part 4 section 4.
+Towards the station a connection is IDLE (no CALL of ours is out) or AWAITING_RESULT (one is; the others wait
+in a bounded queue, by priority, each until its own deadline), and CLOSED in the end.
+From the station, CALLs are taken in order by a task of their own: a slow handler never delays a CALLRESULT,
+and it may itself call the station. What is answered first and done afterwards is a handler's `then`.
+Sources: OCPP-J 1.6 sections 4.1 to 4.2.3, OCPP 2.0.1 and 2.1 part 4 section 4.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import uuid
-from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Mapping
+from enum import IntEnum
+from itertools import count
+from typing import Any, NamedTuple, cast
 
 import orjson
 import structlog
 
+from connectors.ocpp.frames import (
+    CALL,
+    ERROR,
+    RESULT,
+    RESULT_ERROR,
+    SEND,
+    Unreadable,
+    error_code,
+    error_of,
+    parse,
+)
 from connectors.ocpp.schemas import Invalid, Json, Schemas, Version, schemas_of
 
 _log = structlog.get_logger(__name__)
 
-_CALL, _RESULT, _ERROR = 2, 3, 4
 _MAX_QUEUED_CALLS = 64
-_MAX_ID = 36
-_MAX_DEPTH = 32
-_UNREADABLE_ID = "-1"
-
-_BY_KEYWORD = {
-    "Required": "occurrence",
-    "AdditionalProperties": "format",
-    "Type": "type",
-    "Enum": "property",
-    "MaxLength": "property",
-    "Maximum": "property",
-    "Minimum": "property",
-}
-_ERRORS_16 = {
-    "format": "FormationViolation",
-    "occurrence": "OccurenceConstraintViolation",
-    "property": "PropertyConstraintViolation",
-    "type": "TypeConstraintViolation",
-    "frame": "FormationViolation",
-}
-_ERRORS_201 = {
-    "format": "FormatViolation",
-    "occurrence": "OccurrenceConstraintViolation",
-    "property": "PropertyConstraintViolation",
-    "type": "TypeConstraintViolation",
-    "frame": "RpcFrameworkError",
-}
+_MAX_WAITING = 64
 
 
 class CallError(Exception):
@@ -62,173 +50,326 @@ class CallError(Exception):
 
 
 class NotSent(Exception):
-    """The connection was gone, or the queue full, before the CALL went out: nothing happened there."""
+    """The connection was gone, the queue full, or the deadline there before the CALL went out: nothing
+    happened at the station."""
 
 
 class NoReply(Exception):
     """The CALL went out and no usable reply came: it may have worked."""
 
 
-Handler = Callable[[str, Json], Awaitable[Json]]
-Send = Callable[[str], Awaitable[None]]
+class Priority(IntEnum):
+    """Lower goes first. What ends a session overtakes what starts one; housekeeping waits."""
+
+    SAFETY = 0
+    SESSION = 1
+    OPERATOR = 2
+    LOAD = 3
+    HOUSEKEEPING = 4
+
+
+class State(IntEnum):
+    IDLE = 0
+    AWAITING_RESULT = 1
+    CLOSED = 2
+
+
+class Answer(NamedTuple):
+    """`then` runs after the answer has been sent; it may call the station."""
+
+    payload: Json
+    then: Callable[[], Awaitable[None]] | None = None
+
+
+class Rules(NamedTuple):
+    """What a version's gateway serves.
+
+    `repair`: actions that must be answered whenever their essentials can be read; it makes a valid payload of
+    what came, or raises KeyError, TypeError or ValueError. Such an action gets no error of ours: where its
+    handler fails, the connection is dropped instead; the station keeps the message and tells it again.
+    `allowed(action)`: False while the station is not accepted yet."""
+
+    handled: frozenset[str]
+    repair: Mapping[str, Callable[[Json], Json]] = {}
+    allowed: Callable[[str], bool] = lambda action: True
+
+
+Handler = Callable[[str, Json], Awaitable[Answer]]
+
+
+class _Call:
+    """One CALL of ours, from the queue to its result."""
+
+    __slots__ = ("action", "deadline", "message_id", "payload", "result", "sent")
+
+    def __init__(self, action: str, payload: Json, deadline: float) -> None:
+        self.action, self.payload, self.deadline = action, payload, deadline
+        self.message_id = str(uuid.uuid4())
+        self.result: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
+        self.sent = False
 
 
 class Rpc:
-    """One connection's RPC. `handle(action, payload)` returns once what it says is durable, then it is
-    answered; it raises CallError to refuse."""
+    """One connection's RPC.
 
-    def __init__(self, version: Version, send: Send, handle: Handler, handled: frozenset[str]) -> None:
+    `handle(action, payload)` returns once what it says is durable; it raises CallError to refuse.
+    `drop()` ends the connection. `watch(direction, text)`, where set, sees every frame ("in", "out")."""
+
+    __slots__ = (
+        "_awaited", "_drop", "_handle", "_incoming", "_numbers", "_room", "_rules", "_schemas", "_send",
+        "_tasks", "_waiting", "_worker", "counts", "dropped_field", "repaired", "state", "version", "watch",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        version: Version,
+        send: Callable[[str], Awaitable[None]],
+        handle: Handler,
+        rules: Rules,
+        drop: Callable[[], None],
+        counts: Counter[str] | None = None,
+    ) -> None:
         self.version = version
-        self.counts: Counter[str] = Counter()
+        self.state = State.IDLE
+        self.counts: Counter[str] = Counter() if counts is None else counts
+        self.watch: Callable[[str, str], None] | None = None
+        self.dropped_field: Callable[[str, str], None] | None = None
+        self.repaired: Callable[[str, Json], None] | None = None
         self._schemas: Schemas = schemas_of(version)
-        self._send = send
-        self._handle = handle
-        self._handled = handled
-        self._incoming: asyncio.Queue[tuple[str, str, Json]] = asyncio.Queue(_MAX_QUEUED_CALLS)
-        self._turn = asyncio.Lock()
-        self._awaited: tuple[str, asyncio.Future[Json]] | None = None
-        self._closed = False
-        self._worker = asyncio.create_task(self._work())
+        self._send, self._handle, self._rules, self._drop = send, handle, rules, drop
+        self._incoming: deque[tuple[str | None, str, Json]] = deque()
+        self._worker: asyncio.Task[None] | None = None
+        self._room: asyncio.Event | None = None
+        self._waiting: list[tuple[int, int, _Call]] = []
+        self._numbers = count()
+        self._awaited: _Call | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     # --- from the station -------------------------------------------------------------------------------
 
     async def receive(self, raw: str | bytes) -> None:
         """Take one frame. Never raises for what the frame says."""
-        frame = self._parse(raw)
-        if frame is None:
-            await self._refuse(_UNREADABLE_ID, "frame", "unreadable")
+        if self.watch is not None:
+            self.watch("in", raw if isinstance(raw, str) else "<binary>")
+        try:
+            frame = parse(raw)
+        except Unreadable as unreadable:
+            awaited = self._awaited
+            if awaited is not None and awaited.message_id == unreadable.message_id:
+                if not awaited.result.done():
+                    awaited.result.set_exception(NoReply("the reply cannot be read"))
+                return
+            await self._error(unreadable.message_id, error_code(self.version, "frame"), "unreadable")
             return
         kind, message_id = frame[0], frame[1]
-        if kind == _CALL:
+        if kind == CALL:
             await self._take_call(message_id, frame)
-        elif kind in (_RESULT, _ERROR):
-            self._take_reply(kind, message_id, frame)
-        elif self.version is Version.V201:
-            await self._error(message_id, "MessageTypeNotSupported", "")
-        else:
+        elif kind in (RESULT, ERROR):
+            await self._take_reply(kind, message_id, frame)
+        elif kind == SEND and self.version is Version.V21:
+            await self._take_send(frame)
+        elif kind == RESULT_ERROR and self.version is Version.V21:
+            self.counts["our result refused"] += 1  # what we said was durable; nothing is to be undone
+        elif self.version is Version.V16:
             self.counts["ignored"] += 1  # OCPP-J 1.6, 4.1.3: unknown message types are ignored
-
-    def _parse(self, raw: str | bytes) -> list[Any] | None:
-        if isinstance(raw, bytes) or _too_deep(raw):
-            return None
-        try:
-            frame: Any = orjson.loads(raw)
-        except orjson.JSONDecodeError:
-            return None
-        if not isinstance(frame, list):
-            return None
-        parts = cast("list[Any]", frame)
-        if len(parts) < 3 or type(parts[0]) is not int or not isinstance(parts[1], str):
-            return None
-        return parts if 0 < len(parts[1]) <= _MAX_ID else None
+        else:
+            await self._error(message_id, "MessageTypeNotSupported", "")
 
     async def _take_call(self, message_id: str, frame: list[Any]) -> None:
         if len(frame) != 4 or not isinstance(frame[2], str) or not isinstance(frame[3], dict):
-            await self._refuse(message_id, "frame", "a CALL has four elements")
+            await self._error(message_id, error_code(self.version, "frame"), "a CALL has four elements")
             return
         action, payload = frame[2], cast(Json, frame[3])
         if not self._schemas.knows(action):
             await self._error(message_id, "NotImplemented", "")
-        elif action not in self._handled:
+        elif action not in self._rules.handled or not self._schemas.answers(action):
             await self._error(message_id, "NotSupported", "")
+        elif not self._rules.allowed(action):
+            await self._error(message_id, "SecurityError", "not accepted yet")
         else:
             try:
-                known = self._schemas.read(action, payload)
+                known = self._read(action, payload)
             except Invalid as invalid:
-                await self._refuse(message_id, _BY_KEYWORD.get(invalid.keyword, "format"), "")
-                return
-            # A full queue makes the reader wait, and the station with it: nothing is dropped.
-            await self._incoming.put((message_id, action, known))
+                await self._error(message_id, error_of(self.version, invalid), "")
+            else:
+                await self._enqueue((message_id, action, known))
+
+    def _read(self, action: str, payload: Json) -> Json:
+        """Raises Invalid where not even the essentials can be read."""
+        try:
+            return self._schemas.read(action, payload, dropped=self.dropped_field)
+        except Invalid as first:
+            mend = self._rules.repair.get(action)
+            if mend is None:
+                raise
+            try:
+                mended = mend(payload)
+                known = self._schemas.read(action, mended)
+            except (KeyError, TypeError, ValueError, OverflowError, Invalid):
+                raise first from None
+            self.counts[f"repaired {action}"] += 1
+            if self.repaired is not None:
+                self.repaired(action, payload)
+            return known
+
+    async def _take_send(self, frame: list[Any]) -> None:
+        """2.1's unconfirmed message: taken or counted, never answered."""
+        if len(frame) == 4 and isinstance(frame[2], str) and isinstance(frame[3], dict):
+            action, payload = frame[2], cast(Json, frame[3])
+            served = action in self._rules.handled and self._schemas.knows(action)
+            if served and not self._schemas.answers(action) and self._rules.allowed(action):
+                try:
+                    known = self._schemas.read(action, payload, dropped=self.dropped_field)
+                except Invalid:
+                    known = None
+                if known is not None:
+                    await self._enqueue((None, action, known))
+                    return
+        self.counts["send not taken"] += 1
+
+    async def _enqueue(self, item: tuple[str | None, str, Json]) -> None:
+        """A full queue makes the reader wait, and the station with it: nothing is dropped."""
+        while len(self._incoming) >= _MAX_QUEUED_CALLS and self.state is not State.CLOSED:
+            self._room = asyncio.Event()
+            await self._room.wait()
+        if self.state is not State.CLOSED:
+            self._incoming.append(item)
+            if self._worker is None:
+                self._worker = asyncio.create_task(self._work())
 
     async def _work(self) -> None:
-        while True:
-            message_id, action, payload = await self._incoming.get()
-            try:
-                reply = await self._handle(action, payload)
-                self._schemas.check(action, reply, response=True)
-            except CallError as refused:
-                await self._error(message_id, refused.code, refused.description)
-            except Exception as error:  # noqa: BLE001  the loop outlives any handler; the station retries
-                _log.warning("ocpp handler failed", action=action, error=type(error).__name__, exc_info=error)
-                await self._error(message_id, "InternalError", "")
-            else:
-                await self._say([_RESULT, message_id, reply])
+        try:
+            while self._incoming:
+                await self._serve(*self._incoming.popleft())
+                if self._room is not None:
+                    self._room.set()
+                    self._room = None
+        finally:
+            self._worker = None
 
-    async def _refuse(self, message_id: str, violation: str, text: str) -> None:
-        errors = _ERRORS_16 if self.version is Version.V16 else _ERRORS_201
-        await self._error(message_id, errors[violation], text)
+    async def _serve(self, message_id: str | None, action: str, payload: Json) -> None:
+        try:
+            answer = await self._handle(action, payload)
+            if message_id is not None:
+                self._schemas.check(action, answer.payload, response=True)
+        except CallError as refused:
+            if message_id is not None:
+                await self._error(message_id, refused.code, refused.description)
+        except Exception as error:  # noqa: BLE001  the loop outlives any handler; the station tells it again
+            _log.warning("ocpp handler failed", action=action, error=type(error).__name__, exc_info=error)
+            self.counts["handler failed"] += 1
+            if action in self._rules.repair:
+                self._drop()  # an error would burn one of the station's attempts, and then the data is lost
+            elif message_id is not None:
+                await self._error(message_id, "InternalError", "")
+        else:
+            if message_id is not None:
+                await self._say([RESULT, message_id, answer.payload])
+            if answer.then is not None:
+                self._afterwards(answer.then())
+
+    def _afterwards(self, work: Awaitable[None]) -> None:
+        async def run() -> None:
+            try:
+                await work
+            except (CallError, NotSent, NoReply) as error:
+                self.counts[f"afterwards {type(error).__name__}"] += 1
+            except Exception as error:  # noqa: BLE001  the answer stands; what follows must not end the loop
+                _log.warning("ocpp follow-up failed", error=type(error).__name__, exc_info=error)
+
+        task = asyncio.create_task(run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _error(self, message_id: str, code: str, text: str) -> None:
         self.counts[f"refused {code}"] += 1
-        await self._say([_ERROR, message_id, code, text, {}])  # never an echo of what was sent
+        await self._say([ERROR, message_id, code, text, {}])  # never an echo of what was sent
 
     async def _say(self, frame: list[Any]) -> None:
-        if not self._closed:
-            await self._send(orjson.dumps(frame).decode())
+        if self.state is not State.CLOSED:
+            text = orjson.dumps(frame).decode()
+            if self.watch is not None:
+                self.watch("out", text)
+            await self._send(text)
 
     # --- to the station ---------------------------------------------------------------------------------
 
-    async def call(self, action: str, payload: Json, timeout_s: float) -> Json:
+    async def call(
+        self, action: str, payload: Json, timeout_s: float, priority: Priority = Priority.OPERATOR
+    ) -> Json:
         """Send a CALL and wait for its result, both within `timeout_s`.
 
-        Raises NotSent, NoReply, or CallError with the station's own code."""
+        Raises Invalid (nothing was sent), NotSent, NoReply, or CallError with the station's own code."""
         self._schemas.check(action, payload)
-        deadline = asyncio.get_running_loop().time() + timeout_s
+        if self.state is State.CLOSED:
+            raise NotSent("disconnected")
+        if len(self._waiting) >= _MAX_WAITING:
+            raise NotSent("too many commands wait for this station")
+        mine = _Call(action, payload, asyncio.get_running_loop().time() + timeout_s)
+        heapq.heappush(self._waiting, (priority, next(self._numbers), mine))
         try:
-            async with asyncio.timeout_at(deadline):
-                await self._turn.acquire()
+            async with asyncio.timeout_at(mine.deadline):
+                await self._next()
+                reply = await mine.result
         except TimeoutError as late:
-            raise NotSent("the station has not answered an earlier command") from late
-        try:
-            if self._closed:
-                raise NotSent("disconnected")
-            message_id = str(uuid.uuid4())
-            awaited: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
-            self._awaited = (message_id, awaited)
-            await self._send(orjson.dumps([_CALL, message_id, action, payload]).decode())
-            try:
-                async with asyncio.timeout_at(deadline):
-                    reply = await awaited
-            except TimeoutError as late:
+            if mine.sent:
                 raise NoReply("no reply in time") from late
+            raise NotSent("the station has not answered an earlier command") from late
         finally:
-            self._awaited = None
-            self._turn.release()
+            await self._forget(mine)
         try:
-            return self._schemas.read(action, reply, response=True)
+            return self._schemas.read(action, reply, response=True, dropped=self.dropped_field)
         except Invalid as invalid:
+            if self.version is Version.V21:
+                await self._say([RESULT_ERROR, mine.message_id, error_of(self.version, invalid), "", {}])
             raise NoReply("the reply does not fit its schema") from invalid
 
-    def _take_reply(self, kind: int, message_id: str, frame: list[Any]) -> None:
-        awaited = self._awaited
-        if awaited is None or awaited[0] != message_id or awaited[1].done():
+    async def _next(self) -> None:
+        """IDLE -> AWAITING_RESULT with the most urgent CALL that is still wanted."""
+        while self.state is State.IDLE and self._waiting:
+            _, _, call = heapq.heappop(self._waiting)
+            if call.result.done():
+                continue
+            self.state, self._awaited, call.sent = State.AWAITING_RESULT, call, True
+            await self._say([CALL, call.message_id, call.action, call.payload])
+
+    async def _forget(self, call: _Call) -> None:
+        """A CALL is over, however it ended. A late reply to it will be counted and passed over."""
+        if not call.result.done():
+            call.result.cancel()
+        if not call.sent:
+            self._waiting = [item for item in self._waiting if item[2] is not call]
+            heapq.heapify(self._waiting)
+        if self._awaited is call:
+            self._awaited = None
+            if self.state is State.AWAITING_RESULT:
+                self.state = State.IDLE
+                await self._next()
+
+    async def _take_reply(self, kind: int, message_id: str, frame: list[Any]) -> None:
+        call = self._awaited
+        if call is None or call.message_id != message_id or call.result.done():
             self.counts["late or unsolicited reply"] += 1
             return
-        if kind == _ERROR:
-            awaited[1].set_exception(
-                CallError(str(frame[2])[:50], str(frame[3])[:255] if len(frame) > 3 else "")
-            )
+        if kind == ERROR:
+            text = str(frame[3])[:255] if len(frame) > 3 else ""
+            call.result.set_exception(CallError(str(frame[2])[:50], text))
         elif isinstance(frame[2], dict):
-            awaited[1].set_result(cast(Json, frame[2]))
+            call.result.set_result(cast(Json, frame[2]))
         else:
-            awaited[1].set_exception(NoReply("the result is no object"))
+            call.result.set_exception(NoReply("the result is no object"))
 
     def close(self) -> None:
-        """The socket is gone: what waits is told, what comes is refused."""
-        self._closed = True
-        self._worker.cancel()
-        if self._awaited is not None and not self._awaited[1].done():
-            self._awaited[1].set_exception(NoReply("disconnected before the reply"))
-
-
-def _too_deep(raw: str) -> bool:
-    """Nesting is counted before parsing: a hundred thousand brackets must not reach a parser."""
-    depth = 0
-    for character in raw:
-        if character in "[{":
-            depth += 1
-            if depth > _MAX_DEPTH:
-                return True
-        elif character in "]}":
-            depth -= 1
-    return False
+        """-> CLOSED. The socket is gone: what waits is told, what comes is refused."""
+        self.state = State.CLOSED
+        if self._room is not None:
+            self._room.set()
+        for task in (self._worker, *self._tasks):
+            if task is not None:
+                task.cancel()
+        if self._awaited is not None and not self._awaited.result.done():
+            self._awaited.result.set_exception(NoReply("disconnected before the reply"))
+        for _, _, call in self._waiting:
+            if not call.result.done():
+                call.result.set_exception(NotSent("disconnected"))
+        self._waiting.clear()

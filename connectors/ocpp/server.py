@@ -1,66 +1,83 @@
-"""The gateway's websocket side: who may connect, which connection counts, and the commands that go out."""
+"""The gateway's websocket side: who may connect, which connection counts, and where commands go."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import re
-import secrets
-import time
-from collections import deque
-from collections.abc import Callable, Sequence
+import ssl
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from http import HTTPStatus
 from typing import Any, cast
-from urllib.parse import unquote
 
+import orjson
 import structlog
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from connectors.ocpp import v16, v201
+from connectors.ocpp import commands
+from connectors.ocpp.connection import BEFORE_ACCEPTED, TABLES, Connection
+from connectors.ocpp.door import Knocks, credentials_of, station_of
+from connectors.ocpp.frames import MAX_FRAME_BYTES
 from connectors.ocpp.ports import House, StationInfo
-from connectors.ocpp.rpc import CallError, NoReply, NotSent, Rpc
+from connectors.ocpp.rpc import Answer, CallError, NoReply, NotSent, Priority, Rpc, Rules
 from connectors.ocpp.schemas import Json, Version, schemas_of
 from connectors.ocpp.session import StationSession
-from connectors.ports import EvidenceSink
-from models.commands import ChargerCommand, CommandKind, CommandOutcome, CommandReply
-from models.reason_catalogue import from_ocpp201_reason_code
-from models.reason_codes import Phase, ReasonCode
+from connectors.ocpp.transport_security import client_identity
+from connectors.ocpp.v2x import requests as requests_2x
+from connectors.ocpp.v16 import requests as requests_16
+from models.charging_limit import ChargingLimit, LimitReply, LimitState
+from models.commands import ChargerCommand, CommandOutcome, CommandReply
+from models.station import StationEventKind
+from models.station_commands import StationReply, StationTask, StationTaskKind
 
 _log = structlog.get_logger(__name__)
 
-_PATH = re.compile(r"^/ocpp/([^/?#:]{1,48})$")
-_MAX_FRAME_BYTES = 256 * 1024
-_FAILURES_ALLOWED, _FAILURE_WINDOW_S = 20, 60.0
+_HANDSHAKES_AT_ONCE = 256
 _BOOT_WAIT_S = 3.0
-_ACCEPTED = ("Accepted", "Unlocked")
+_GREETING_CALL_S = 10.0
+_TRY_AGAIN_LATER = 1013
 
-
-class _Connection:
-    """One live socket. `generation` names it: only the newest of a station counts."""
-
-    def __init__(self, session: StationSession, rpc: Rpc, version: Version) -> None:
-        self.session = session
-        self.rpc = rpc
-        self.version = version
-        self.generation = secrets.token_hex(8)
+Watch = Callable[[str, str], None]
+"""`watch(direction, text)`: sees a station's frames, "in" and "out"."""
 
 
 class Gateway:
-    """Serves `/ocpp/<station id>`; the connection table of one process."""
+    """Serves `/ocpp/<station id>`; the connection table of one process.
 
-    def __init__(self, house: House, sink: EvidenceSink, meter_evidence_interval_s: float = 60.0) -> None:
+    `transfer_hosts`: where firmware may come from and logs may go to. `behind_tls_proxy`: a proxy in front
+    ends TLS and says so in X-Forwarded-Proto; without one that header is anybody's word and is not read."""
+
+    def __init__(
+        self,
+        house: House,
+        meter_evidence_interval_s: float = 60.0,
+        *,
+        transfer_hosts: Collection[str] = (),
+        behind_tls_proxy: bool = False,
+        ping_interval_s: float = 30.0,
+    ) -> None:
         self._house = house
-        self._sink = sink
         self._interval_s = meter_evidence_interval_s
-        self._connections: dict[str, _Connection] = {}
-        self._failures: dict[str, deque[float]] = {}
-        self._server: Server | None = None
-        for version in Version:
+        self._transfer_hosts = frozenset(transfer_hosts)
+        self._behind_tls_proxy = behind_tls_proxy
+        self._ping_s = ping_interval_s
+        self._connections: dict[str, Connection] = {}
+        self._knocks = Knocks()
+        self._handshakes = asyncio.Semaphore(_HANDSHAKES_AT_ONCE)
+        self._watches: dict[str, Watch] = {}
+        self._servers: list[Server] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self.counts: Counter[str] = Counter()
+        self.vendor_fields: Counter[tuple[str, str, str, str]] = Counter()
+        """(tenant, model, action, field): whoever flushes it clears it."""
+        self._rules: dict[Version, tuple[frozenset[str], dict[str, Callable[[Json], Json]]]] = {}
+        for version, table in TABLES.items():
             schemas_of(version)  # compiled now, not within the first station's first message
+            repairs = {name: row.repair for name, row in table.items() if row.repair is not None}
+            self._rules[version] = (frozenset(table), repairs)
 
     @property
     def connected(self) -> int:
@@ -68,60 +85,73 @@ class Gateway:
 
     @property
     def port(self) -> int:
-        if self._server is None:
+        if not self._servers:
             raise RuntimeError("the gateway does not serve")
-        return int(next(iter(self._server.sockets)).getsockname()[1])
+        return int(next(iter(self._servers[0].sockets)).getsockname()[1])
 
-    async def start(self, host: str, port: int) -> None:
-        self._server = await serve(
+    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
+        """Serve one more port; `tls` for security profiles 2 and 3. Returns the port."""
+        server = await serve(
             self._run,
             host,
             port,
+            ssl=tls,
             subprotocols=[Subprotocol(version) for version in Version],
             select_subprotocol=self._choose,
             process_request=self._admit,
             compression=None,  # 40 KiB per idle station would be its price
-            max_size=_MAX_FRAME_BYTES,
-            ping_interval=30,
-            ping_timeout=30,
+            max_size=MAX_FRAME_BYTES,
+            max_queue=16,
+            open_timeout=20,
+            ping_interval=self._ping_s,
+            ping_timeout=self._ping_s,
             close_timeout=3,
             server_header=None,
+            backlog=4096,  # a herd comes at once
         )
+        self._servers.append(server)
+        return int(next(iter(server.sockets)).getsockname()[1])
 
     async def stop(self) -> None:
         """Going away (1001): stations reconnect elsewhere at once."""
-        if self._server is not None:
-            self._server.close()
-            await self._server.wait_closed()
+        self._stopping = True
+        for server in self._servers:
+            server.close()
+        for server in self._servers:
+            await server.wait_closed()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # --- the door ---------------------------------------------------------------------------------------
 
     async def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         address = str((connection.remote_address or ("",))[0])
-        if self._is_barred(address):
+        station_id = station_of(request)
+        if self._knocks.is_barred(address, station_id):
+            self.counts["handshake barred"] += 1
             return connection.respond(HTTPStatus.TOO_MANY_REQUESTS, "")
-        found = _PATH.match(unquote(request.path))
-        station_id = found.group(1) if found else ""
-        user, password = _basic(request.headers.get("Authorization", ""))
+        tls = connection.transport.get_extra_info("ssl_object")
+        peer = cast("dict[str, Any] | None", tls.getpeercert()) if tls is not None else None
+        forwarded = self._behind_tls_proxy and request.headers.get("X-Forwarded-Proto") in ("https", "wss")
+        shown = credentials_of(
+            request, encrypted=tls is not None or forwarded, subject=client_identity(peer or None)
+        )
         # One answer for an unknown station, a wrong name and a wrong password, after the same work.
-        station = await self._house.authenticate(station_id, password)
-        if station is None or user != station_id:
-            self._failures.setdefault(address, deque(maxlen=_FAILURES_ALLOWED)).append(time.monotonic())
+        async with self._handshakes:
+            station = await self._house.authenticate(shown)
+        if station is None:
+            self._knocks.failed(address, station_id)
+            self.counts["handshake refused"] += 1
             response = connection.respond(HTTPStatus.UNAUTHORIZED, "")
             response.headers["WWW-Authenticate"] = "Basic"
             return response
+        self._knocks.succeeded(address, station_id)
         cast(Any, connection).backstop_station = station
         return None
-
-    def _is_barred(self, address: str) -> bool:
-        tried = self._failures.get(address)
-        full = tried is not None and len(tried) == _FAILURES_ALLOWED
-        return full and time.monotonic() - tried[0] < _FAILURE_WINDOW_S if tried else False
 
     def _choose(self, connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
         """The client's order is its preference. None completes the handshake; the socket is then closed
         (OCPP-J 1.6 3.1.2)."""
-        pin = _station_of(connection).protocol_pin
+        pin = _station_of(connection).settings.protocol_pin
         known = {str(version) for version in Version} if pin is None else {pin}
         return next((name for name in offered if name in known), None)
 
@@ -131,123 +161,224 @@ class Gateway:
         if socket.subprotocol is None:
             await socket.close(1002, "no common OCPP version")
             return
-        station, version = _station_of(socket), Version(socket.subprotocol)
-        session = StationSession(station, self._house, self._sink, self._interval_s)
-        actions = v16.ACTIONS if version is Version.V16 else v201.ACTIONS
-
-        async def handle(action: str, payload: Json) -> Json:
-            return await actions[action](session, payload)
-
-        rpc = Rpc(version, socket.send, handle, frozenset(actions))
-        mine = _Connection(session, rpc, version)
-        older, self._connections[station.station_id] = self._connections.get(station.station_id), mine
+        mine = self._connect(socket, _station_of(socket), Version(socket.subprotocol))
+        station_id = mine.session.station.station_id
+        older, self._connections[station_id] = self._connections.get(station_id), mine
         if older is not None:
-            older.rpc.close()  # the authenticated newcomer replaces
-        await self._house.claim(station, mine.generation, version)
-        greeting = asyncio.create_task(self._ask_status(mine))
+            self._replace(older)
+        mine.rpc.watch = self._watches.get(station_id)
         try:
-            async for raw in socket:
-                await rpc.receive(raw)
-        except ConnectionClosed:
-            pass  # how most connections end: no closing handshake
+            await self._house.claim(mine.session.station, mine.generation, mine.version)
+            greeting = asyncio.create_task(self._greet(mine))
+            try:
+                await self._listen(socket, mine)
+            finally:
+                greeting.cancel()
         finally:
-            greeting.cancel()
-            rpc.close()
-            if self._connections.get(station.station_id) is mine:
-                del self._connections[station.station_id]
+            mine.rpc.close()
+            if self._connections.get(station_id) is mine:
+                del self._connections[station_id]
                 await self._farewell(mine)
 
-    async def _farewell(self, mine: _Connection) -> None:
+    def _connect(self, socket: ServerConnection, station: StationInfo, version: Version) -> Connection:
+        session = StationSession(station, self._house, self._interval_s)
+        table = TABLES[version]
+
+        async def handle(action: str, payload: Json) -> Answer:
+            answer = await table[action].handle(session, payload)
+            if action == "BootNotification" and session.may_speak:
+                return Answer(answer.payload, lambda: self._after_boot(mine))
+            return answer
+
+        def drop() -> None:
+            self._spawn(socket.close(_TRY_AGAIN_LATER, "try again"))
+
+        def count_field(action: str, field: str) -> None:
+            if len(self.vendor_fields) < 10_000:
+                self.vendor_fields[station.tenant_id, session.identity.model_name, action, field] += 1
+
+        def keep_raw(action: str, payload: Json) -> None:
+            kept = self._house.keep(station, f"repaired {action}", orjson.dumps(payload))
+            self._spawn(kept)
+
+        handled, repairs = self._rules[version]
+
+        def allowed(action: str) -> bool:
+            return session.may_speak or action in BEFORE_ACCEPTED
+
+        rules = Rules(handled, repairs, allowed)
+        rpc = Rpc(version, socket.send, handle, rules, drop, self.counts)
+        rpc.dropped_field, rpc.repaired = count_field, keep_raw
+        session.rpc = rpc
+        mine = Connection(socket, session, rpc)
+        return mine
+
+    async def _listen(self, socket: ServerConnection, mine: Connection) -> None:
+        clock = asyncio.get_running_loop().time
+        try:
+            async for raw in socket:
+                wait_s = mine.bucket.wait_s(clock())
+                if wait_s > 0:
+                    self.counts["slowed down"] += 1
+                    await asyncio.sleep(wait_s)
+                await mine.rpc.receive(raw)
+        except ConnectionClosed:
+            pass  # how most connections end: no closing handshake
+
+    def _replace(self, older: Connection) -> None:
+        """The authenticated newcomer counts; the older socket is told so, and its end takes nothing away."""
+        self.counts["replaced"] += 1
+        older.rpc.close()
+        self._spawn(older.socket.close(1000, "replaced"))
+
+    def replaced_elsewhere(self, station_id: str, generation: str) -> None:
+        """Another gateway has claimed the station: what we hold of it is a dead socket."""
+        mine = self._connections.get(station_id)
+        if mine is not None and mine.generation != generation:
+            del self._connections[station_id]
+            self._replace(mine)
+
+    async def _farewell(self, mine: Connection) -> None:
         try:
             await self._house.release(mine.session.station, mine.generation)
             await mine.session.went_offline()
         except Exception as error:  # noqa: BLE001  an outage of the store must not keep a dead socket alive
             _log.warning("route not released", error=type(error).__name__)
 
-    async def _ask_status(self, mine: _Connection) -> None:
-        """A reconnect without Boot is what 2.0.1 wants: then we ask what each connector does."""
+    async def _greet(self, mine: Connection) -> None:
+        """A reconnect without Boot is what the specification wants: then we ask how things stand."""
+        if not mine.session.may_speak:
+            return
+        mine.session.booted = asyncio.Event()
         try:
             async with asyncio.timeout(_BOOT_WAIT_S):
                 await mine.session.booted.wait()
             return
         except TimeoutError:
-            pass
-        make = v16.trigger_status if mine.version is Version.V16 else v201.trigger_status
-        for number in sorted(mine.session.station.connectors):
+            mine.session.booted = None
+        make = requests_16.trigger_status if mine.is_16 else requests_2x.trigger_status
+        calls = [make(number) for number in sorted(mine.session.station.connectors)]
+        if not mine.is_16:
+            known = (await mine.session.open_transactions()).values()
+            references = [one.facts.transaction_ref for one in known]
+            calls += [requests_2x.transaction_status(ref) for ref in references if ref]
+        for action, payload in calls:
             try:
-                await mine.rpc.call(*make(number), 10.0)
-            except (CallError, NotSent, NoReply):
+                await mine.rpc.call(action, payload, _GREETING_CALL_S, Priority.HOUSEKEEPING)
+            except CallError:
+                continue
+            except (NotSent, NoReply):
                 return
 
-    # --- commands ---------------------------------------------------------------------------------------
+    async def _after_boot(self, mine: Connection) -> None:
+        await mine.session.note(
+            StationEventKind.BOOT,
+            {"version": str(mine.version), **mine.session.identity.model_dump()},
+        )
+        await mine.limits.install_failsafe()
+
+    def _spawn(self, work: Any) -> None:
+        async def run() -> None:
+            try:
+                await work
+            except Exception as error:  # noqa: BLE001  nobody waits for this
+                _log.warning("gateway task failed", error=type(error).__name__)
+
+        task = asyncio.create_task(run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- the house's word to stations -----------------------------------------------------------------------
+
+    def watch(self, station_id: str, watch: Watch | None) -> None:
+        """Show a station's frames, from now on and over its reconnects; None ends it."""
+        if watch is None:
+            self._watches.pop(station_id, None)
+        else:
+            self._watches[station_id] = watch
+        connection = self._connections.get(station_id)
+        if connection is not None:
+            connection.rpc.watch = watch
+
+    def held(self) -> list[str]:
+        """Generations of the connections that count."""
+        return [connection.generation for connection in self._connections.values()]
+
+    def connection(self, station_id: str) -> Connection | None:
+        return self._connections.get(station_id)
 
     async def send(self, command: ChargerCommand) -> CommandReply:
         """CommandPort: one command to the station that holds the charger."""
         connection = self._connections.get(command.charger.station_id)
+        return commands.OFFLINE if connection is None else await commands.send(connection, command)
+
+    async def request(self, station_id: str, action: str, payload: Json, timeout_s: float) -> StationReply:
+        """An operator's CALL, within the guards."""
+        connection = self._connections.get(station_id)
         if connection is None:
-            return CommandReply(
-                outcome=CommandOutcome.UNREACHABLE,
-                reason=ReasonCode.START_OFFLINE,
-                detail="the station is not connected here",
-            )
-        make: Callable[[ChargerCommand], tuple[str, Json]] = (
-            v16.request_of if connection.version is Version.V16 else v201.request_of
-        )
-        starting = command.kind is CommandKind.START
-        try:
-            action, payload = make(command)
-            reply = await connection.rpc.call(action, payload, command.timeout_s)
-        except ValueError:
-            return CommandReply(
-                outcome=CommandOutcome.REJECTED,
-                reason=ReasonCode.STOP_REJECTED,
-                detail="no transaction is known",
-            )
-        except NotSent as error:
-            return CommandReply(
-                outcome=CommandOutcome.UNREACHABLE, reason=ReasonCode.START_OFFLINE, detail=str(error)
-            )
-        except (NoReply, ConnectionClosed) as error:
-            return CommandReply(
-                outcome=CommandOutcome.UNCERTAIN,
-                reason=ReasonCode.START_TIMEOUT if starting else ReasonCode.STOP_TIMEOUT,
-                detail=str(error) or "disconnected",
-            )
-        except CallError as error:
-            return CommandReply(
-                outcome=CommandOutcome.REJECTED,
-                reason=ReasonCode.START_REJECTED if starting else ReasonCode.STOP_REJECTED,
-                vendor_code=f"{connection.version}:CALLERROR {error.code}",
-                detail=error.description,
-            )
-        return _read(command, connection.version, reply)
+            return _NOT_HERE
+        return await commands.request(connection, action, payload, timeout_s, self._transfer_hosts)
+
+    async def rotate_password(self, station_id: str, timeout_s: float = 30.0) -> StationReply:
+        connection = self._connections.get(station_id)
+        return _NOT_HERE if connection is None else await commands.rotate_password(connection, timeout_s)
+
+    async def renew_certificate(self, station_id: str, timeout_s: float = 30.0) -> StationReply:
+        connection = self._connections.get(station_id)
+        return _NOT_HERE if connection is None else await commands.renew_certificate(connection, timeout_s)
+
+    async def do(self, task: StationTask) -> StationReply:
+        """StationPort: one task of an operator or scheduler."""
+        station_id = task.station_id
+        held = self._connections.get(station_id)
+        if held is not None and held.session.station.tenant_id != task.tenant_id:
+            return _NOT_HERE
+        match task.kind:
+            case StationTaskKind.CALL:
+                return await self.request(station_id, task.action, task.payload, task.timeout_s)
+            case StationTaskKind.ROTATE_PASSWORD:
+                return await self.rotate_password(station_id, task.timeout_s)
+            case StationTaskKind.RENEW_CERTIFICATE:
+                return await self.renew_certificate(station_id, task.timeout_s)
+            case StationTaskKind.SET_LIMIT | StationTaskKind.CLEAR_LIMIT:
+                if task.limit is None:
+                    return _NOT_HERE
+                change = self.set_limit if task.kind is StationTaskKind.SET_LIMIT else self.clear_limit
+                return _limited(await change(task.limit))
+
+    async def set_limit(self, limit: ChargingLimit) -> LimitReply:
+        connection = self._connections.get(limit.station_id)
+        return _limit_away(limit) if connection is None else await connection.limits.apply(limit)
+
+    async def clear_limit(self, limit: ChargingLimit) -> LimitReply:
+        connection = self._connections.get(limit.station_id)
+        return _limit_away(limit) if connection is None else await connection.limits.clear(limit)
 
 
-def _read(command: ChargerCommand, version: Version, reply: Json) -> CommandReply:
-    status = str(reply.get("status"))
-    info: Json = reply.get("statusInfo") or {}
-    code = str(info.get("reasonCode") or "")
-    vendor = f"{version}:{status} {code}".strip()
-    if status in _ACCEPTED:
-        reference = str(reply["transactionId"]) if reply.get("transactionId") else None
-        return CommandReply(outcome=CommandOutcome.ACCEPTED, vendor_code=vendor, session_ref=reference)
-    starting = command.kind is CommandKind.START
-    plain = ReasonCode.START_REJECTED if starting else ReasonCode.STOP_REJECTED
-    reason = (from_ocpp201_reason_code(code, Phase.START) if code and starting else None) or plain
-    return CommandReply(outcome=CommandOutcome.REJECTED, reason=reason, vendor_code=vendor)
+_NOT_HERE = StationReply(
+    outcome=CommandOutcome.UNREACHABLE, error_code="NotSent", detail="the station is not connected here"
+)
+
+
+_LIMIT_OUTCOMES = {
+    LimitState.ACCEPTED: CommandOutcome.ACCEPTED,
+    LimitState.APPLIED: CommandOutcome.ACCEPTED,
+    LimitState.CLEARED: CommandOutcome.ACCEPTED,
+    LimitState.UNREACHABLE: CommandOutcome.UNREACHABLE,
+    LimitState.UNCERTAIN: CommandOutcome.UNCERTAIN,
+}
+
+
+def _limited(reply: LimitReply) -> StationReply:
+    outcome = _LIMIT_OUTCOMES.get(reply.state, CommandOutcome.REJECTED)
+    return StationReply(outcome=outcome, limit=reply, detail=reply.detail)
+
+
+def _limit_away(limit: ChargingLimit) -> LimitReply:
+    return LimitReply(
+        limit_id=limit.limit_id, state=LimitState.UNREACHABLE, detail="the station is not connected here"
+    )
 
 
 def _station_of(connection: ServerConnection) -> StationInfo:
     return cast(StationInfo, cast(Any, connection).backstop_station)
-
-
-def _basic(header: str) -> tuple[str, bytes]:
-    """User and password of Basic auth; the password as bytes (1.6 passwords are raw bytes)."""
-    kind, _, encoded = header.partition(" ")
-    if kind.lower() != "basic":
-        return "", b""
-    try:
-        user, _, password = base64.b64decode(encoded, validate=True).partition(b":")
-        return user.decode(), password
-    except (binascii.Error, UnicodeDecodeError):
-        return "", b""

@@ -1,105 +1,182 @@
-"""What both OCPP versions mean, said once: a station's session with the house."""
+"""What all OCPP versions mean, said once: a station's session with the house."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from collections.abc import Callable
+from datetime import UTC, datetime
 
-from connectors.ocpp.meter import energy_wh, power_kw, soc_percent
-from connectors.ocpp.ports import House, StartOfTransaction, StationInfo, TransactionFacts
+from connectors.ocpp.connector_state import ConnectorState, ConnectorTrack
+from connectors.ocpp.meter import Sample
+from connectors.ocpp.ports import (
+    ConnectorFacts,
+    EndOfTransaction,
+    House,
+    StartOfTransaction,
+    StationInfo,
+    Told,
+    TransactionFacts,
+)
+from connectors.ocpp.register import Reading, Register
+from connectors.ocpp.rpc import Rpc
 from connectors.ocpp.schemas import Json
-from connectors.ports import EvidenceSink, RoutedEvidence
-from models.charger import ConnectorStatus
+from connectors.ports import RoutedEvidence
 from models.evidence import Evidence, EvidenceKind, EvidenceSource
 from models.reason_codes import ReasonCode
+from models.station import Admission, StationEvent, StationEventKind, StationIdentity
 
-_FUTURE = timedelta(minutes=5)
+_FLOWS_KWH, _FLOWS_KW = 0.01, 0.1
 
 
-def instant(text: Any) -> datetime:
-    """A station's timestamp in UTC; the present where it cannot be read or lies more than 5 minutes ahead
-    (a station with a wrong clock must not hide the truth behind it)."""
-    now = datetime.now(UTC)
-    try:
-        at = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
-    except ValueError:
-        return now
-    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    return now if at > now + _FUTURE else at
+class OpenTransaction:
+    """A transaction under way, with what its register has shown and what the stop was told last."""
+
+    __slots__ = ("facts", "flowing", "register", "told_at")
+
+    def __init__(self, facts: TransactionFacts, register: Register) -> None:
+        self.facts = facts
+        self.register = register
+        self.flowing = register.taken_wh > _FLOWS_KWH * 1000
+        self.told_at: datetime | None = None
 
 
 class StationSession:
-    """Turns what a station says into transactions, status and evidence. Every method returns once durable."""
+    """Turns what a station says into transactions, connector states and evidence; durable when it returns.
 
-    def __init__(
-        self, station: StationInfo, house: House, sink: EvidenceSink, meter_evidence_interval_s: float
-    ) -> None:
+    The station's open transactions are held here: while its socket is ours, nobody else changes them."""
+
+    def __init__(self, station: StationInfo, house: House, meter_evidence_interval_s: float) -> None:
         self.station = station
         self.house = house
-        self.sink = sink
-        self.booted = asyncio.Event()
+        self.rpc: Rpc | None = None
+        self.identity: StationIdentity = station.identity
+        self.admission = station.settings.admission
+        self.booted: asyncio.Event | None = None
+        self.connectors: dict[int, ConnectorTrack] = {}
+        self.on_meter: Callable[[int, list[Json]], None] | None = None
+        """Told of each connector's meter values while a charging limit waits to be seen obeyed."""
         self._interval_s = meter_evidence_interval_s
-        self._told_at: dict[int, datetime] = {}
-        self._flowing: set[int] = set()
+        self._open: dict[int, OpenTransaction] | None = None
+
+    @property
+    def may_speak(self) -> bool:
+        return self.admission is Admission.ACCEPTED
+
+    def accepts(self, facts: TransactionFacts) -> bool:
+        """Whether a transaction's token is one of ours, or strangers may charge here."""
+        return facts.attempt_id is not None or self.station.settings.foreign_tokens
 
     # --- transactions -----------------------------------------------------------------------------------
 
-    async def started(self, start: StartOfTransaction) -> TransactionFacts:
-        facts = await self.house.start(self.station, start)
-        await self._tell(facts, EvidenceKind.SESSION_STARTED, start.started_at, energy_kwh=0.0)
-        return facts
+    async def open_transactions(self) -> dict[int, OpenTransaction]:
+        """By our transaction id; read from the house once per connection."""
+        if self._open is None:
+            found = await self.house.open_transactions(self.station)
+            loaded = {facts.transaction_id: OpenTransaction(facts, register) for facts, register in found}
+            self._open = {**loaded, **(self._open or {})}
+        return self._open
 
-    async def metered(self, facts: TransactionFacts, meter_values: list[Json], at: datetime) -> None:
+    async def at_connector(self, number: int) -> OpenTransaction | None:
+        """The newest open transaction of a connector."""
+        mine = [t for t in (await self.open_transactions()).values() if t.facts.connector_number == number]
+        return max(mine, key=lambda t: (t.facts.started_at, t.facts.transaction_id), default=None)
+
+    async def by_reference(self, reference: str) -> OpenTransaction | TransactionFacts | None:
+        """A 2.x transaction: open, or as it ended, or not known."""
+        for transaction in (await self.open_transactions()).values():
+            if transaction.facts.transaction_ref == reference:
+                return transaction
+        return await self.house.find(self.station, transaction_ref=reference)
+
+    async def started(
+        self, start: StartOfTransaction, told: list[Told]
+    ) -> OpenTransaction | TransactionFacts:
+        """Open it, or find it again. The facts alone where it has ended already."""
+        known = await self.open_transactions()
+        facts = await self.house.start(
+            self.station, start, told, lambda facts: self._start_evidence(facts, start)
+        )
+        if facts.ended_at is not None:
+            return facts
+        mine = known.get(facts.transaction_id)
+        if mine is None:
+            register = Register(facts.meter_start_wh, facts.started_at)
+            mine = known[facts.transaction_id] = OpenTransaction(facts, register)
+        elif mine.facts.meter_start_wh != facts.meter_start_wh:
+            # The start was overtaken: what the register showed before it is folded again from its beginning.
+            loaded = {f.transaction_id: r for f, r in await self.house.open_transactions(self.station)}
+            mine.register = loaded.get(facts.transaction_id, mine.register)
+        mine.facts = facts
+        return mine
+
+    def _start_evidence(self, facts: TransactionFacts, start: StartOfTransaction) -> list[RoutedEvidence]:
+        return self._evidence(facts, EvidenceKind.SESSION_STARTED, start.started_at, energy_kwh=0.0)
+
+    async def metered(self, transaction: OpenTransaction, samples: list[Sample], told: list[Told]) -> None:
         """Progress of a transaction; told to the stop at the turn to flowing, then once per interval."""
-        total_wh, power = energy_wh(meter_values), power_kw(meter_values)
-        if total_wh is None and power is None:
-            return
-        if total_wh is not None:
-            await self.house.meter(self.station, facts, total_wh, at)
-        taken_kwh = facts.taken_kwh(total_wh)
-        number = facts.transaction_id
-        flows = (taken_kwh or 0.0) > 0.01 or (power or 0.0) > 0.1
-        if flows and number not in self._flowing:
-            self._flowing.add(number)
-            kind = EvidenceKind.ENERGY_FLOWING
-        elif self._is_due(number, at):
-            kind = EvidenceKind.METER
-        else:
-            return
-        self._told_at[number] = at
-        await self._tell(facts, kind, at, energy_kwh=taken_kwh, power_kw=power, soc=soc_percent(meter_values))
+        facts, register = transaction.facts, transaction.register
+        evidence: list[RoutedEvidence] = []
+        for sample in samples:
+            if sample.register_wh is not None:
+                register.read(Reading(sample.at, sample.register_wh, sample.unit_known))
+            elif sample.power_kw is None:
+                continue
+            kind = self._news(transaction, sample)
+            if kind is not None:
+                transaction.told_at = sample.at
+                evidence += self._evidence(
+                    facts,
+                    kind,
+                    sample.at,
+                    energy_kwh=register.taken_kwh,
+                    power_kw=sample.power_kw,
+                    soc=sample.soc_percent,
+                )
+        await self.house.record(self.station, told, evidence)
 
-    def _is_due(self, transaction_id: int, at: datetime) -> bool:
-        told = self._told_at.get(transaction_id)
-        return told is None or (at - told).total_seconds() >= self._interval_s
+    def _news(self, transaction: OpenTransaction, sample: Sample) -> EvidenceKind | None:
+        taken_kwh = transaction.register.taken_kwh or 0.0
+        flows = taken_kwh > _FLOWS_KWH or (sample.power_kw or 0.0) > _FLOWS_KW
+        if flows and not transaction.flowing:
+            transaction.flowing = True
+            return EvidenceKind.ENERGY_FLOWING
+        told_at = transaction.told_at
+        if told_at is None or (sample.at - told_at).total_seconds() >= self._interval_s:
+            return EvidenceKind.METER
+        return None
 
     async def ended(
         self,
         facts: TransactionFacts,
-        at: datetime,
-        meter_wh: float | None,
+        end: EndOfTransaction,
+        told: list[Told],
         reason: ReasonCode | None,
         vendor_code: str,
     ) -> None:
-        await self.house.stop(self.station, facts, at, meter_wh, vendor_code)
-        taken_kwh = facts.taken_kwh(meter_wh)
-        await self._tell(
+        """The first end stands; a repeat is kept in the journal and changes nothing."""
+        await self.house.end(
+            self.station,
             facts,
-            EvidenceKind.SESSION_ENDED,
-            at,
-            energy_kwh=taken_kwh,
-            reason=reason,
-            vendor_code=vendor_code,
+            end,
+            told,
+            lambda done: self._evidence(
+                done,
+                EvidenceKind.SESSION_ENDED,
+                end.ended_at,
+                energy_kwh=None if done.energy_wh is None else done.energy_wh / 1000,
+                reason=reason,
+                vendor_code=vendor_code,
+            ),
         )
-        self._told_at.pop(facts.transaction_id, None)
-        self._flowing.discard(facts.transaction_id)
+        (await self.open_transactions()).pop(facts.transaction_id, None)
 
     async def suspended(self, facts: TransactionFacts, at: datetime, *, by_vehicle: bool) -> None:
         kind = EvidenceKind.SUSPENDED_BY_VEHICLE if by_vehicle else EvidenceKind.SUSPENDED_BY_CHARGER
-        await self._tell(facts, kind, at)
+        evidence = self._evidence(facts, kind, at)
+        if evidence:
+            await self.house.record(self.station, [], evidence)
 
-    async def _tell(
+    def _evidence(
         self,
         facts: TransactionFacts,
         kind: EvidenceKind,
@@ -110,10 +187,10 @@ class StationSession:
         soc: float | None = None,
         reason: ReasonCode | None = None,
         vendor_code: str = "",
-    ) -> None:
+    ) -> list[RoutedEvidence]:
         """Evidence about a transaction that an attempt of ours asked for; others are none of ours."""
         if facts.attempt_id is None:
-            return
+            return []
         once = kind in (EvidenceKind.SESSION_STARTED, EvidenceKind.SESSION_ENDED)
         mark = "" if once else f":{at.isoformat()}"
         evidence = Evidence(
@@ -130,46 +207,88 @@ class StationSession:
             reason=reason,
             vendor_code=vendor_code,
         )
-        await self._route(evidence, facts.stop_id)
+        return [self._routed(evidence, facts.stop_id)]
+
+    def _routed(self, evidence: Evidence, stop_id: str | None) -> RoutedEvidence:
+        return RoutedEvidence(tenant_id=self.station.tenant_id, evidence=evidence, stop_id=stop_id)
 
     # --- connectors -------------------------------------------------------------------------------------
+
+    def track(self, number: int) -> ConnectorTrack:
+        return self.connectors.setdefault(number, ConnectorTrack())
 
     async def connector(
         self,
         number: int,
-        status: ConnectorStatus,
+        word: str,
         at: datetime,
         *,
-        plugged: bool = False,
         fault: ReasonCode | None = None,
         vendor_code: str = "",
     ) -> None:
         """A connector's status: for planning, and as evidence where it says that a vehicle was plugged in or
-        that the connector faulted."""
-        await self.house.status(self.station, number, status, at)
-        charger_id = self.station.connectors.get(number)
-        if charger_id is None or not (plugged or fault):
+        that the connector faulted. What is older than the last report is history and says nothing."""
+        track = self.track(number)
+        if not track.report(word, at, vendor_code):
             return
-        facts = await self.house.find(self.station, connector_number=number)
-        evidence = Evidence(
-            event_id=f"ocpp:{self.station.station_id}:{number}:{status}:{at.isoformat()}",
-            source=EvidenceSource.OCPP,
-            kind=EvidenceKind.CONNECTOR_FAULTED if fault else EvidenceKind.PLUGGED_IN,
-            observed_at=at,
-            attempt_id=facts.attempt_id if facts and fault else None,
+        charger_id = self.station.connectors.get(number)
+        if charger_id is None:
+            return
+        evidence: list[RoutedEvidence] = []
+        # 2.x has one word for all that is not free: plugged in is what it says first.
+        plugged = word in ("Preparing", "Occupied")
+        if fault is not None or plugged:
+            open_one = await self.at_connector(number) if fault else None
+            facts = open_one.facts if open_one else None
+            found = Evidence(
+                event_id=f"ocpp:{self.station.station_id}:{number}:{track.status}:{at.isoformat()}",
+                source=EvidenceSource.OCPP,
+                kind=EvidenceKind.CONNECTOR_FAULTED if fault else EvidenceKind.PLUGGED_IN,
+                observed_at=at,
+                attempt_id=facts.attempt_id if facts else None,
+                charger_id=charger_id,
+                reason=fault,
+                vendor_code=vendor_code if fault else "",
+            )
+            evidence.append(self._routed(found, facts.stop_id if facts else None))
+        await self.house.connector(self.station, self._facts_of(number, track), evidence)
+
+    async def charging_state(self, number: int, word: str, at: datetime) -> None:
+        """2.x tells within the transaction what 1.6 tells in the status."""
+        track = self.track(number)
+        before = track.state
+        if track.charging_state(word, at) and track.state is not before:
+            await self.house.connector(self.station, self._facts_of(number, track), [])
+
+    def _facts_of(self, number: int, track: ConnectorTrack) -> ConnectorFacts | None:
+        charger_id = self.station.connectors.get(number)
+        if charger_id is None or track.at is None or track.since is None:
+            return None
+        if track.state is ConnectorState.UNKNOWN:
+            return None
+        return ConnectorFacts(
             charger_id=charger_id,
-            reason=fault,
-            vendor_code=vendor_code,
+            status=track.status,
+            status_at=track.at,
+            state_since=track.since,
+            changes_last_hour=track.changes_last_hour(track.at),
+            fault_code=track.fault_code,
         )
-        await self._route(evidence, facts.stop_id if facts and fault else None)
 
     async def went_offline(self) -> None:
         """Its open sessions go on without us: said once, so that an operator sees why nothing moves."""
         now = datetime.now(UTC)
-        for facts in await self.house.open_transactions(self.station):
-            await self._tell(facts, EvidenceKind.STATION_OFFLINE, now)
+        evidence = [
+            item
+            for transaction in (await self.open_transactions()).values()
+            for item in self._evidence(transaction.facts, EvidenceKind.STATION_OFFLINE, now)
+        ]
+        if evidence:
+            await self.house.record(self.station, [], evidence)
 
-    async def _route(self, evidence: Evidence, stop_id: str | None) -> None:
-        await self.sink.accept(
-            [RoutedEvidence(tenant_id=self.station.tenant_id, evidence=evidence, stop_id=stop_id)]
-        )
+    # --- the station itself -----------------------------------------------------------------------------
+
+    async def note(self, kind: StationEventKind, body: dict[str, object], at: datetime | None = None) -> None:
+        """A line of the station's log."""
+        event = StationEvent(kind=kind, observed_at=at or datetime.now(UTC), body=body)
+        await self.house.note(self.station, event)

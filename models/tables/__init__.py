@@ -5,12 +5,19 @@ from __future__ import annotations
 from models.tables.access import ApiKeyRow, RouteRow, StationRow, TenantRow
 from models.tables.chargers import (
     ChargerRow,
-    OcppTransactionRow,
     PartnerConnectionRow,
     PartnerObjectRow,
     PolicyRow,
     QuarantineRow,
     VehicleModelRow,
+)
+from models.tables.ocpp import (
+    ChargingLimitRow,
+    OcppEventRow,
+    OcppTransactionRow,
+    StationCertificateRow,
+    StationEventRow,
+    VendorFieldRow,
 )
 from models.tables.stops import (
     AttemptRow,
@@ -26,9 +33,11 @@ __all__ = [
     "ApiKeyRow",
     "AttemptRow",
     "ChargerRow",
+    "ChargingLimitRow",
     "CommandRow",
     "DecisionRow",
     "EvidenceRow",
+    "OcppEventRow",
     "OcppTransactionRow",
     "OutboxRow",
     "PartnerConnectionRow",
@@ -36,9 +45,12 @@ __all__ = [
     "PolicyRow",
     "QuarantineRow",
     "RouteRow",
+    "StationCertificateRow",
+    "StationEventRow",
     "StationRow",
     "StopEventRow",
     "StopRow",
     "TenantRow",
     "VehicleModelRow",
+    "VendorFieldRow",
 ]

@@ -1,11 +1,11 @@
-"""Tables of chargers, vehicles, policies, OCPP stations and transactions, roaming partners, quarantine."""
+"""Tables of chargers, vehicles, policies, roaming partners, quarantine."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Identity, Index, LargeBinary, UniqueConstraint
+from sqlalchemy import BigInteger, Column, Identity, Index, LargeBinary
 from sqlmodel import Field
 
 from models.tables.columns import TableRow, document, instant
@@ -31,6 +31,9 @@ class ChargerRow(TableRow, table=True):
     status_at: datetime | None = instant(nullable=True)
     start_successes: int = 0
     start_failures: int = 0
+    state_since: datetime | None = instant(nullable=True)
+    changes_last_hour: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    fault_code: str = Field(default="", sa_column_kwargs={"server_default": ""})
     body: dict[str, Any] = document()
 
 
@@ -49,40 +52,6 @@ class PolicyRow(TableRow, table=True):
     version: str
     created_at: datetime = instant(default_now=True)
     body: dict[str, Any] = document()
-
-
-class OcppTransactionRow(TableRow, table=True):
-    """A transaction as told: `transaction_id` is ours (OCPP 1.6), `transaction_ref` the station's (2.x)."""
-
-    __table_args__ = (
-        UniqueConstraint(
-            "tenant_id",
-            "station_id",
-            "connector_number",
-            "id_tag",
-            "started_at",
-            "meter_start_wh",
-            "transaction_ref",
-            name="uq_ocpp_transaction_start",
-            postgresql_nulls_not_distinct=True,
-        ),
-        Index("uq_ocpp_transaction_ref", "tenant_id", "station_id", "transaction_ref", unique=True),
-    )
-    transaction_id: int | None = Field(
-        default=None, sa_column=Column(BigInteger, Identity(always=True, start=1000), primary_key=True)
-    )
-    tenant_id: str
-    station_id: str
-    connector_number: int
-    id_tag: str
-    transaction_ref: str | None = None
-    attempt_id: str | None = None
-    started_at: datetime = instant()
-    ended_at: datetime | None = instant(nullable=True)
-    meter_start_wh: float = 0.0
-    meter_wh: float = 0.0
-    meter_at: datetime | None = instant(nullable=True)
-    reason: str | None = None
 
 
 class PartnerConnectionRow(TableRow, table=True):

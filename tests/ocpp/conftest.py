@@ -26,7 +26,7 @@ from models.place import Place
 from models.stop import Attempt
 from models.vehicle import ConnectorStandard
 from store.attempts import AttemptIntent
-from store.database import Store
+from store.database import Store, TenantUnit
 from workers.ocpp_store import OcppHouse
 
 PASSWORD = "a-station-password-16+"
@@ -38,9 +38,12 @@ class Sink:
 
     heard: dict[str, Evidence] = field(default_factory=dict)
 
-    async def accept(self, items: list[RoutedEvidence]) -> None:
+    async def write(self, unit: TenantUnit, items: list[RoutedEvidence]) -> None:
         for item in items:
             self.heard.setdefault(item.evidence.event_id, item.evidence)
+
+    def wake(self) -> None:
+        """Nothing waits here for delivery."""
 
     def of(self, kind: EvidenceKind) -> list[Evidence]:
         return [evidence for evidence in self.heard.values() if evidence.kind is kind]
@@ -163,7 +166,8 @@ class Site:
 async def site(store: Store, unique: Callable[[str], str]) -> AsyncIterator[Site]:
     tenant_id, station_id = TenantId(unique("ocpp")), unique("cp")
     sink = Sink()
-    gateway = Gateway(OcppHouse(store, "backstop-ocpp-test"), sink, meter_evidence_interval_s=0.0)
+    house = OcppHouse(store, "backstop-ocpp-test", sink)
+    gateway = Gateway(house, meter_evidence_interval_s=0.0, transfer_hosts={"example.org"})
     await gateway.start("127.0.0.1", 0)
     made = Site(gateway, store, sink, tenant_id, station_id)
     async with store.platform() as unit:

@@ -10,11 +10,15 @@ import pytest
 import pytest_asyncio
 from psycopg import sql
 
+from models.charging_limit import ChargingLimit, LimitPeriod, LimitPurpose, LimitReply, LimitState
 from models.ids import TenantId
 from models.policy import Policy
+from models.station import StationEvent, StationEventKind
 from models.vehicle import ConnectorStandard, VehicleModel
 from store.database import Store
+from store.journal import JournalEvent
 from store.partners import PartnerConnection
+from store.stations import VendorField
 from tests.store.conftest import Raw
 from tests.store.store_samples import (
     NOW,
@@ -32,10 +36,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 # Written out: a new table must be put here, and so be thought about (test_every_table_is_listed).
 TABLES = (
-    "api_key", "attempt", "charger", "command", "decision", "evidence", "ocpp_transaction", "outbox",
-    "partner_connection", "partner_object", "policy", "quarantine", "route", "station", "stop", "stop_event",
-    "tenant", "vehicle_model",
+    "api_key", "attempt", "charger", "charging_limit", "command", "decision", "evidence", "ocpp_event",
+    "ocpp_transaction", "outbox", "partner_connection", "partner_object", "policy", "quarantine", "route",
+    "station", "station_certificate", "station_event", "stop", "stop_event", "tenant", "vehicle_model",
+    "vendor_field",
 )  # fmt: skip
+APPEND_ONLY = {"ocpp_event", "station_event", "stop_event"}
 PLATFORM_TABLES = {"api_key", "evidence", "partner_connection", "route", "station", "stop", "tenant"}
 
 
@@ -65,6 +71,23 @@ async def fill(store: Store, tenant: TenantId) -> None:
         )
         await unit.partners.put_object("NL-ABC", "session", "s1", {"id": "s1"}, NOW)
         await unit.quarantine.keep("ocpp", "not_json", b"{", "")
+        await unit.journal.append([JournalEvent(f"st-{mark}", None, 1, "meter", NOW, register_wh=1.0)])
+        await unit.stations.note(
+            [(f"st-{mark}", StationEvent(kind=StationEventKind.BOOT, observed_at=NOW, body={"a": 1}))]
+        )
+        await unit.stations.add_certificate(f"st-{mark}", f"serial-{mark}", "print", NOW)
+        limit = ChargingLimit(
+            limit_id=mark,
+            tenant_id=tenant,
+            station_id=f"st-{mark}",
+            connector_number=1,
+            purpose=LimitPurpose.DEFAULT,
+            periods=(LimitPeriod(limit_kw=11),),
+        )
+        await unit.stations.put_limit(limit, LimitReply(limit_id=mark, state=LimitState.APPLIED))
+        await unit.stations.count_fields(
+            [VendorField(model="V M", action="Heartbeat", field="x", messages=2)]
+        )
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -158,11 +181,11 @@ async def test_a_tenant_changes_no_row_of_another(
                 with connection.transaction():
                     assert connection.execute(statement(text, table), [theirs]).rowcount == 0
             except psycopg.errors.InsufficientPrivilege:
-                assert table == "stop_event"  # the log is append only for everybody
+                assert table in APPEND_ONLY  # for everybody
         connection.rollback()
 
 
-@pytest.mark.parametrize("table", sorted(set(TABLES) - {"stop_event"}))
+@pytest.mark.parametrize("table", sorted(set(TABLES) - APPEND_ONLY))
 async def test_a_row_cannot_be_given_to_another_tenant(
     raw: Raw, two_tenants: tuple[TenantId, TenantId], table: str
 ) -> None:
@@ -175,7 +198,14 @@ async def test_a_row_cannot_be_given_to_another_tenant(
 
 
 async def test_the_log_is_append_only(raw: Raw, two_tenants: tuple[TenantId, TenantId]) -> None:
-    for text in ("UPDATE stop_event SET type = 'x'", "DELETE FROM stop_event"):
+    for text in (
+        "UPDATE stop_event SET type = 'x'",
+        "DELETE FROM stop_event",
+        "UPDATE ocpp_event SET kind = 'x'",
+        "DELETE FROM ocpp_event",
+        "UPDATE station_event SET kind = 'x'",
+        "DELETE FROM station_event",
+    ):
         with raw() as connection:
             enter(connection, "backstop_app", two_tenants[0])
             with pytest.raises(psycopg.errors.InsufficientPrivilege):

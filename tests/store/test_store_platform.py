@@ -64,7 +64,7 @@ async def test_touching_routes_renews_those_of_one_queue(store: Store, tenant: T
             await platform.claim_route(name, queue, "g1")
     async with store.platform() as platform:
         before = [await platform.find_route(name) for name in (ours, theirs)]
-        await platform.touch_routes(f"queue-{tenant}")
+        await platform.hold_routes(f"queue-{tenant}", ["g1"])
         touched = [await platform.find_route(name) for name in (ours, theirs)]
     assert before[0] is not None
     assert touched[0] is not None

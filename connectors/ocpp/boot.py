@@ -1,0 +1,31 @@
+"""What follows a boot, in every version."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from connectors.ocpp.action import HEARTBEAT_S, PENDING_RETRY_S
+from connectors.ocpp.clock import now_text
+from connectors.ocpp.schemas import Json
+from connectors.ocpp.session import StationSession
+from models.station import Admission, StationIdentity
+
+_WORDS = {
+    Admission.ACCEPTED: "Accepted",
+    Admission.PENDING: "Pending",
+    Admission.REJECTED: "Rejected",
+}
+
+
+async def booted(session: StationSession, identity: StationIdentity, reason: str) -> Json:
+    """The answer to BootNotification. Until it is Accepted, the station may tell us nothing else."""
+    session.identity = identity
+    await session.house.booted(session.station, identity, datetime.now(UTC))
+    if session.booted is not None:
+        session.booted.set()
+    accepted = session.admission is Admission.ACCEPTED
+    return {
+        "currentTime": now_text(),
+        "interval": HEARTBEAT_S if accepted else PENDING_RETRY_S,
+        "status": _WORDS[session.admission],
+    }

@@ -1,0 +1,107 @@
+"""What a session took, from the readings of an energy register that may repeat, jump, reset or roll over.
+
+Readings are folded in event time. Energy is the sum of what the register went up; what it went down is a
+reset, a roll-over, a unit that was not said, or noise, and each leaves a finding. Nothing is counted twice,
+and nothing that the register showed is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+_ROLL_OVER_WH = 2.0**31
+_NEAR_ROLL_OVER = 0.98
+_NOISE_WH = 100.0
+_MOST_KW = 1_000.0
+"""More than any charging plug gives: what a register can have gained in a while."""
+_AT_LEAST = timedelta(minutes=1)
+
+
+class Reading(NamedTuple):
+    """`unit_known` False: the station named no unit, and Wh was assumed."""
+
+    at: datetime
+    register_wh: float
+    unit_known: bool = True
+
+
+class Register:
+    """The fold. Feed readings in event time; an older one than the newest changes nothing."""
+
+    __slots__ = ("at", "findings", "start_wh", "taken_wh", "wh")
+
+    def __init__(self, start_wh: float | None, at: datetime | None = None) -> None:
+        self.start_wh = start_wh
+        self.wh = start_wh
+        self.at = at
+        self.taken_wh = 0.0
+        self.findings: set[str] = set()
+
+    def read(self, reading: Reading) -> None:
+        """Take a reading."""
+        if self.at is not None and reading.at < self.at:
+            return
+        if self.wh is None:
+            self.start_wh = self.wh = reading.register_wh
+            self.at = reading.at
+            self.findings.add("meter_start_missing")
+            return
+        value = self._in_wh(reading, self.wh)
+        gained = value - self.wh
+        if gained >= 0:
+            self._gain(gained, reading.at)
+        elif gained >= -_NOISE_WH and value > _NOISE_WH:
+            self.findings.add("register_noise")
+            value = self.wh
+        elif self.wh >= _ROLL_OVER_WH * _NEAR_ROLL_OVER and value <= self._most_wh(reading.at):
+            self.findings.add("register_rolled_over")
+            self.taken_wh += _ROLL_OVER_WH - self.wh + value
+        elif value <= self._most_wh(reading.at):
+            self.findings.add("register_reset")
+            self.taken_wh += value
+        else:
+            # It stands where no reset can have brought it: another meter. What lay between is not known.
+            self.findings.add("register_replaced")
+        self.wh, self.at = value, reading.at
+
+    def _gain(self, gained: float, at: datetime) -> None:
+        if gained > self._most_wh(at):
+            self.findings.add("register_jumped")
+        self.taken_wh += gained
+
+    def _in_wh(self, reading: Reading, before: float) -> float:
+        """A value without unit that goes down by a factor of a thousand is in kWh."""
+        if reading.unit_known or reading.register_wh >= before:
+            return reading.register_wh
+        in_kwh = reading.register_wh * 1000
+        if before - _NOISE_WH <= in_kwh <= before + self._most_wh(reading.at):
+            self.findings.add("unit_guessed")
+            return in_kwh
+        return reading.register_wh
+
+    def _most_wh(self, at: datetime) -> float:
+        since = max(at - self.at, _AT_LEAST) if self.at is not None else timedelta(days=1)
+        return _MOST_KW * 1000 * since.total_seconds() / 3600
+
+    @property
+    def taken_kwh(self) -> float | None:
+        """None while not even a start of the register is known."""
+        return None if self.wh is None else self.taken_wh / 1000
+
+
+def folded(
+    start_wh: float | None,
+    started_at: datetime,
+    readings: Iterable[Reading],
+    stop: Reading | None = None,
+) -> Register:
+    """The register of a whole transaction: readings by time, the stop's last, whatever its clock says."""
+    register = Register(start_wh, started_at)
+    for reading in sorted(readings):
+        register.read(reading)
+    if stop is not None:
+        last = register.at
+        register.read(stop if last is None or stop.at >= last else stop._replace(at=last))
+    return register

@@ -1,0 +1,52 @@
+"""StartTransaction (OCPP 1.6 section 4.8): a start cannot be refused, only recorded.
+
+Repeats get the same transaction id. An unknown tag gets one too, and is answered Invalid: whether the session
+ends by that is the station's setting (StopTransactionOnInvalidId)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from connectors.ocpp.checks import is_ahead
+from connectors.ocpp.clock import instant
+from connectors.ocpp.ports import StartOfTransaction, Told
+from connectors.ocpp.rpc import Answer
+from connectors.ocpp.salvage import integer, register, timestamp
+from connectors.ocpp.schemas import Json
+from connectors.ocpp.session import OpenTransaction, StationSession
+
+
+async def handle(session: StationSession, payload: Json) -> Answer:
+    now = datetime.now(UTC)
+    number, meter, at = int(payload["connectorId"]), float(payload["meterStart"]), payload["timestamp"]
+    start = StartOfTransaction(
+        connector_number=number,
+        id_tag=str(payload["idTag"]),
+        started_at=instant(at, now),
+        meter_start_wh=meter if meter >= 0 else None,
+    )
+    findings = [
+        name
+        for name, found in (
+            ("connector_unknown", number < 1 or number not in session.station.connectors),
+            ("meter_start_missing", meter < 0),
+            ("clock_ahead", is_ahead(at, now)),
+        )
+        if found
+    ]
+    body: Json | None = {"findings": findings} if findings else None
+    told = Told("start", number, start.started_at, register_wh=start.meter_start_wh, body=body)
+    found = await session.started(start, [told])
+    facts = found.facts if isinstance(found, OpenTransaction) else found
+    status = "Accepted" if session.accepts(facts) else "Invalid"
+    return Answer({"transactionId": facts.transaction_id, "idTagInfo": {"status": status}})
+
+
+def repair(payload: Json) -> Json:
+    """Essential is the connector; a meter that is not said is read from the first sample."""
+    return {
+        "connectorId": integer(payload["connectorId"]),
+        "idTag": str(payload.get("idTag") or "")[:20],
+        "meterStart": register(payload.get("meterStart")),
+        "timestamp": timestamp(payload.get("timestamp")),
+    }

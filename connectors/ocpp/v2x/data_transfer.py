@@ -1,0 +1,18 @@
+"""DataTransfer (OCPP 2.0.1 part 2, P02): kept, and refused; no vendor's extension is known here."""
+
+from __future__ import annotations
+
+from connectors.ocpp.rpc import Answer
+from connectors.ocpp.schemas import Json
+from connectors.ocpp.session import StationSession
+from models.station import StationEventKind
+
+
+async def handle(session: StationSession, payload: Json) -> Answer:
+    body: dict[str, object] = {
+        "vendor_id": payload["vendorId"],
+        "message_id": str(payload.get("messageId") or ""),
+        "data": str(payload.get("data") or "")[:2000],
+    }
+    await session.note(StationEventKind.DATA, body)
+    return Answer({"status": "UnknownVendorId"})

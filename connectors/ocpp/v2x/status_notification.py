@@ -1,0 +1,23 @@
+"""StatusNotification (OCPP 2.0.1 part 2, G01). What is wrong with a connector comes in NotifyEvent."""
+
+from __future__ import annotations
+
+from connectors.ocpp.clock import instant
+from connectors.ocpp.faults import plain_fault
+from connectors.ocpp.rpc import Answer
+from connectors.ocpp.schemas import Json
+from connectors.ocpp.session import StationSession
+from models.reason_codes import Phase
+
+
+async def handle(session: StationSession, payload: Json) -> Answer:
+    number, word = int(payload["evseId"]), str(payload["connectorStatus"])
+    if number < 1:
+        return Answer({})
+    at = instant(payload.get("timestamp"))
+    fault = None
+    if word == "Faulted":
+        transaction = await session.at_connector(number)
+        fault = plain_fault(Phase.SUSTAIN if transaction else Phase.CONFIRM)
+    await session.connector(number, word, at, fault=fault, vendor_code="ocpp2.0.1:Faulted" if fault else "")
+    return Answer({})
