@@ -11,7 +11,6 @@ import random
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import cos, pi, sin
-from typing import Literal
 
 from models.base import Message
 from models.charger import Charger, Protocol, TariffTerms
@@ -19,6 +18,7 @@ from models.place import Place
 from models.policy import Policy
 from models.stop import StopRequest
 from models.vehicle import ConnectorStandard, VehicleState
+from simulators.charge_point_device_state import OcppVersion
 from simulators.city import (
     CENTRE,
     DISTRICT_STEP_M,
@@ -42,6 +42,7 @@ PARTY_ID = "TWN"
 PARTY_NAME = "Twin Roaming"
 POLICY_ID = "demo"
 CITY = "Ahrenwerth"
+_VERSIONS: tuple[OcppVersion, ...] = ("ocpp1.6", "ocpp2.0.1", "ocpp2.1")
 
 
 class DemoVan(Message):
@@ -249,8 +250,8 @@ class _Builder:
             site = moved(centre, east_km * 1000, north_km * 1000)
             for index in range(count):
                 station_number += 1
-                # Every third one speaks 2.0.1 at each site, so that both dialects meet every fault.
-                version: Literal["ocpp1.6", "ocpp2.0.1"] = "ocpp2.0.1" if index % 2 == 1 else "ocpp1.6"
+                # All three at each site, so that every dialect meets every fault.
+                version = _VERSIONS[index % len(_VERSIONS)]
                 bearing = 2 * pi * index / count + site_number
                 station_id = f"AW{number + 1}-CP{station_number:02}"
                 # The last two stations have one van each: a station that goes offline takes one stop along.
@@ -268,7 +269,7 @@ class _Builder:
         operator: str,
         site: Place,
         bearing: float,
-        version: Literal["ocpp1.6", "ocpp2.0.1"],
+        version: OcppVersion,
         alone: bool,
     ) -> None:
         place = moved(site, sin(bearing) * STATION_RING_M, cos(bearing) * STATION_RING_M)
@@ -277,7 +278,7 @@ class _Builder:
             ((FAST_KW, FAST_TARIFF), (SLOW_KW, SLOW_TARIFF)), start=1
         ):
             charger_id = f"{station_id}:{number}"
-            evse_uid = str(number) if version == "ocpp2.0.1" else ""
+            evse_uid = "" if version == "ocpp1.6" else str(number)
             connectors.append(
                 TwinConnector(charger_id=charger_id, number=number, evse_uid=evse_uid, power_kw=power_kw)
             )

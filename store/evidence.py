@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
+import orjson
+from sqlalchemy import select, text
 
 from models.base import Message
 from models.evidence import Evidence
@@ -12,6 +12,18 @@ from models.tables.stops import EvidenceRow
 from store.scope import TenantScope, table_of
 
 _EVIDENCE = table_of(EvidenceRow)
+
+
+_APPEND = text(
+    """
+    INSERT INTO evidence (tenant_id, event_id, stop_id, attempt_id, kind, observed_at, body)
+    SELECT :tenant, event_id, stop_id, attempt_id, kind, observed_at, body
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS row (event_id text, stop_id text, attempt_id text,
+        kind text, observed_at timestamptz, body jsonb)
+    ON CONFLICT ON CONSTRAINT uq_evidence_event DO NOTHING
+    RETURNING event_id
+    """
+)
 
 
 class StoredEvidence(Message):
@@ -34,21 +46,17 @@ class EvidenceRepository:
             return []
         rows = [
             {
-                "tenant_id": self._tenant_id,
                 "event_id": evidence.event_id,
                 "stop_id": stop_id,
                 "attempt_id": evidence.attempt_id,
                 "kind": str(evidence.kind),
                 "observed_at": evidence.observed_at,
-                "body": evidence.model_dump(mode="json"),
+                "body": orjson.Fragment(evidence.model_dump_json()),
             }
             for stop_id, evidence in items
         ]
         written = await self._connection.execute(
-            insert(_EVIDENCE)
-            .values(rows)
-            .on_conflict_do_nothing(constraint="uq_evidence_event")
-            .returning(_EVIDENCE.c.event_id)
+            _APPEND, {"tenant": self._tenant_id, "rows": orjson.dumps(rows).decode()}
         )
         return [str(event_id) for event_id in written.scalars()]
 
