@@ -43,8 +43,8 @@ class StationBooks:
                 "action": task.action,
                 "actor": task.actor,
                 "outcome": str(reply.outcome),
-                "status": str((reply.payload or {}).get("status", "")),
-                "error_code": reply.error_code,
+                "status": _plain((reply.payload or {}).get("status", "")),
+                "error_code": _plain(reply.error_code),
             },
         )
         async with self._store.tenant(TenantId(task.tenant_id)) as unit:
@@ -65,6 +65,11 @@ class StationCommands:
             return await self._port.do(task)
         finally:
             beating.cancel()
+
+
+def _plain(word: object) -> str:
+    """A station's word, as PostgreSQL keeps it: no NUL, no half of a surrogate pair."""
+    return str(word).replace("\0", "").encode(errors="replace").decode()[:100]
 
 
 async def _beat() -> None:

@@ -25,6 +25,10 @@ class Scope(StrEnum):
     STOPS_READ = "stops:read"
     DRIVER = "driver"
     CHARGERS_READ = "chargers:read"
+    STATIONS_WRITE = "stations:write"
+    """Settings of stations, their connectors, passwords and certificates."""
+    STATIONS_COMMAND = "stations:command"
+    """Commands and limits to stations, and a look at their messages."""
     POLICIES_WRITE = "policies:write"
     ADMIN = "admin"
 
@@ -87,5 +91,8 @@ Reader = Annotated[Caller, Depends(needs(Scope.STOPS_READ, Scope.STOPS_WRITE, Sc
 Writer = Annotated[Caller, Depends(needs(Scope.STOPS_WRITE))]
 DriverOrWriter = Annotated[Caller, Depends(needs(Scope.DRIVER, Scope.STOPS_WRITE))]
 ChargerReader = Annotated[Caller, Depends(needs(Scope.CHARGERS_READ, Scope.STOPS_READ))]
+StationWriter = Annotated[Caller, Depends(needs(Scope.STATIONS_WRITE))]
+StationCommander = Annotated[Caller, Depends(needs(Scope.STATIONS_COMMAND))]
+StationReader = Annotated[Caller, Depends(needs(Scope.CHARGERS_READ))]
 PolicyWriter = Annotated[Caller, Depends(needs(Scope.POLICIES_WRITE))]
 Admin = Annotated[Caller, Depends(needs(Scope.ADMIN))]

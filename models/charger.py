@@ -45,8 +45,9 @@ class TariffTerms(Message):
 
 
 class ConnectorHealth(Message):
-    """What a connector's own line tells beyond its status. `changes_last_hour`: turns between usable and not,
-    without a session to explain them. `fault_code`: the vendor's words while it is faulted."""
+    """What a connector's own line tells beyond its status. `connected`: a gateway holds the line, and said so
+    last at `seen_at`. `state_since`: its last change. `changes_last_hour`: turns between usable and not, in
+    the hour before its last report. `fault_code`: the vendor's words while it is faulted."""
 
     connected: bool
     seen_at: UtcDatetime | None = None

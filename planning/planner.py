@@ -20,7 +20,7 @@ from planning.probability import StartChances
 from planning.ranking import Ranking, Scored, options_of, select
 from planning.travel import Travel
 
-PLANNER_VERSION = "1.0.0"
+PLANNER_VERSION = "1.1.0"
 """Raised with every change that may change a decision's bytes."""
 SOLVER = "lookahead-2"
 REJECTIONS_KEPT = 200

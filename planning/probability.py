@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from models.charger import Charger, ConnectorStatus
-from planning.status import fresh_status
+from planning.status import fresh_status, is_flapping
 
 GLOBAL_START_PPM = 850_000
 """Share of visits that end with a charge in public surveys (14 % fail in 2025)."""
@@ -21,6 +21,8 @@ LIVE_WEIGHT_PERCENT = 30
 SITE_FAILED_PERCENT = 50
 """Failures at one site go together (power, uplink, backend): what is left of a sibling's chance."""
 OPERATOR_FAILED_PERCENT = 85
+FLAPPING_PERCENT = 80
+"""What is left of the chance of a connector that turns between usable and not all the time."""
 
 _PPM = 1_000_000
 _WORKING = frozenset({ConnectorStatus.AVAILABLE, ConnectorStatus.OCCUPIED, ConnectorStatus.RESERVED})
@@ -56,6 +58,8 @@ class StartChances:
             # own we have seen, the less its word counts.
             trust = LIVE_WEIGHT_PERCENT * CHARGER_PRIOR_STARTS
             chance += (LIVE_START_PPM - chance) * trust // (100 * (CHARGER_PRIOR_STARTS + starts))
+        if is_flapping(charger, self._now):
+            chance = chance * FLAPPING_PERCENT // 100
         if charger.site_id in self._failed_sites:
             return chance * SITE_FAILED_PERCENT // 100
         if charger.operator in self._failed_operators:

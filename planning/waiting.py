@@ -30,7 +30,8 @@ def expected_wait_s(charger: Charger, now: datetime, drive_s: int, ahead: int = 
     if status is ConnectorStatus.AVAILABLE:
         strangers_s = 0
     elif status in (ConnectorStatus.OCCUPIED, ConnectorStatus.RESERVED):
-        seen_at = charger.status_at or now
+        # On a line that is held, the session is seen running now, whenever it began.
+        seen_at = now if charger.health is not None else charger.status_at or now
         since_s = max(0.0, (now - seen_at).total_seconds()) + drive_s
         strangers_s = round(mean_s * exp(-since_s / mean_s))
     else:

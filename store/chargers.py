@@ -7,7 +7,7 @@ from datetime import datetime
 from math import cos, radians
 from typing import Any
 
-from sqlalchemy import ColumnElement, or_, select, text
+from sqlalchemy import ColumnElement, Table, and_, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from models.charger import Charger, ConnectorHealth, ConnectorStatus, Protocol
@@ -50,6 +50,18 @@ class ConnectorReport:
     status: ConnectorStatus
     status_at: datetime
     state_since: datetime
+    changes_last_hour: int
+    fault_code: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownConnector:
+    """A connector of a station as it stood when it was heard last."""
+
+    charger_id: str
+    status: ConnectorStatus
+    status_at: datetime | None
+    state_since: datetime | None
     changes_last_hour: int
     fault_code: str
 
@@ -159,6 +171,32 @@ class ChargerRepository:
             },
         )
 
+    async def of_stations(self, station_ids: list[str]) -> dict[str, dict[int, KnownConnector]]:
+        """Connectors by number, by station."""
+        found = await self._connection.execute(
+            select(
+                _CHARGER.c.station_id,
+                _CHARGER.c.connector_number,
+                _CHARGER.c.charger_id,
+                _CHARGER.c.status,
+                _CHARGER.c.status_at,
+                _CHARGER.c.state_since,
+                _CHARGER.c.changes_last_hour,
+                _CHARGER.c.fault_code,
+            ).where(_CHARGER.c.tenant_id == self._tenant_id, _CHARGER.c.station_id.in_(station_ids))
+        )
+        connectors: dict[str, dict[int, KnownConnector]] = {station_id: {} for station_id in station_ids}
+        for row in found:
+            connectors[row.station_id][row.connector_number] = KnownConnector(
+                charger_id=row.charger_id,
+                status=ConnectorStatus(row.status),
+                status_at=row.status_at,
+                state_since=row.state_since,
+                changes_last_hour=row.changes_last_hour,
+                fault_code=row.fault_code,
+            )
+        return connectors
+
     async def count_start(self, charger_id: str, success: bool) -> None:
         column = _CHARGER.c.start_successes if success else _CHARGER.c.start_failures
         await self._connection.execute(
@@ -180,10 +218,11 @@ class ChargerRepository:
                 _CHARGER.c.changes_last_hour,
                 _CHARGER.c.fault_code,
                 _STATION.c.booted_at.is_not(None).label("was_seen"),
+                _ROUTE.c.queue,
                 _ROUTE.c.seen_at,
             )
-            .outerjoin(_STATION, _STATION.c.station_id == _CHARGER.c.station_id)
-            .outerjoin(_ROUTE, _ROUTE.c.station_id == _CHARGER.c.station_id)
+            .outerjoin(_STATION, _of_charger(_STATION))
+            .outerjoin(_ROUTE, _of_charger(_ROUTE))
             .where(_CHARGER.c.tenant_id == self._tenant_id, *where)
             .order_by(_CHARGER.c.charger_id)
             .limit(limit)
@@ -203,12 +242,17 @@ class ChargerRepository:
         ]
 
 
+def _of_charger(table: Table) -> ColumnElement[bool]:
+    """A charger may name any station id; only its own tenant's station is its station."""
+    return and_(table.c.tenant_id == _CHARGER.c.tenant_id, table.c.station_id == _CHARGER.c.station_id)
+
+
 def _health(row: Any) -> ConnectorHealth | None:
     """Only of a station that has a line to us, and has once spoken on it."""
     if row.protocol != Protocol.OCPP or not (row.was_seen or row.seen_at):
         return None
     return ConnectorHealth(
-        connected=row.seen_at is not None,
+        connected=bool(row.queue),
         seen_at=row.seen_at,
         state_since=row.state_since,
         changes_last_hour=row.changes_last_hour,

@@ -62,6 +62,7 @@ class Store:
     """`schema`: for tests that share a server. `pool_size`: connections held at most."""
 
     def __init__(self, url: str, *, pool_size: int = 10, schema: str | None = None) -> None:
+        self._url = url
         options = f"-csearch_path={schema}" if schema else ""
         self._engine = create_async_engine(
             engine_url(url),
@@ -87,6 +88,11 @@ class Store:
         async with self._engine.begin() as connection:
             await connection.execute(_ENTER, {"role": role, "tenant": tenant})
             yield connection
+
+    @property
+    def url(self) -> str:
+        """For those who hold a connection of their own, to LISTEN (store.notices). Holds the password."""
+        return make_url(self._url).set(drivername="postgresql").render_as_string(hide_password=False)
 
     async def ping(self) -> None:
         """Raises what the driver raises when the database is away."""

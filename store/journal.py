@@ -47,6 +47,8 @@ class JournalEvent:
     power_kw: float | None = None
     soc_percent: float | None = None
     body: dict[str, Any] | None = None
+    position: int = 0
+    """Where it stands in the journal, once it is there: the order of arrival."""
 
 
 class JournalRepository:
@@ -80,6 +82,7 @@ class JournalRepository:
                 power_kw=row.power_kw,
                 soc_percent=row.soc_percent,
                 body=row.body,
+                position=row.position,
             )
             for row in found
         ]

@@ -8,8 +8,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, not_, or_, select, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, String, and_, cast, exists, func, not_, or_, select, text
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from models.base import Message, UtcDatetime
@@ -35,6 +35,8 @@ _QUIET_KINDS = (EvidenceKind.METER, EvidenceKind.COMMAND_ACCEPTED, EvidenceKind.
 
 
 _SETTLE_S = 30
+NO_QUEUE = ""
+"""A route that is given up keeps its row: when it was last held is what planning asks."""
 CHANNEL_ROUTES = "backstop_routes"
 CHANNEL_WATCH = "backstop_watch"
 CHANNEL_FRAMES = "backstop_frames"
@@ -50,8 +52,8 @@ _CLAIM = text(
 )
 _RELEASE = text(
     """
-    DELETE FROM route AS r USING unnest(CAST(:stations AS text[]), CAST(:generations AS text[]))
-        AS gone (station_id, generation)
+    UPDATE route AS r SET queue = '', seen_at = now()
+    FROM unnest(CAST(:stations AS text[]), CAST(:generations AS text[])) AS gone (station_id, generation)
     WHERE r.station_id = gone.station_id AND r.generation = gone.generation
     """
 )
@@ -210,12 +212,12 @@ class PlatformUnit:
 
     async def release_route(self, station_id: str, generation: str) -> None:
         """Only the connection that holds the route can give it back."""
-        await self._connection.execute(
-            _ROUTE.delete().where(_ROUTE.c.station_id == station_id, _ROUTE.c.generation == generation)
-        )
+        await self.release_routes([(station_id, generation)])
 
     async def find_route(self, station_id: str) -> StationRoute | None:
-        found = await self._connection.execute(select(_ROUTE).where(_ROUTE.c.station_id == station_id))
+        found = await self._connection.execute(
+            select(_ROUTE).where(_ROUTE.c.station_id == station_id, _ROUTE.c.queue != NO_QUEUE)
+        )
         row = found.mappings().first()
         return StationRoute.model_validate(dict(row)) if row else None
 
@@ -223,15 +225,17 @@ class PlatformUnit:
         """What a gateway holds, said again; routes of its queue that it does not hold are given up (it died,
         or could not say goodbye)."""
         mine = _ROUTE.c.queue == queue
-        held = _ROUTE.c.generation.in_(generations)
+        held = _ROUTE.c.generation == func.any(cast(generations, ARRAY(String)))
         await self._connection.execute(_ROUTE.update().where(mine, held).values(seen_at=func.now()))
         # A route claimed a moment ago may not be in the list yet.
         settled = _ROUTE.c.seen_at < func.now() - timedelta(seconds=_SETTLE_S)
-        await self._connection.execute(_ROUTE.delete().where(mine, not_(held), settled))
+        await self._connection.execute(
+            _ROUTE.update().where(mine, not_(held), settled).values(queue=NO_QUEUE)
+        )
 
     async def drop_routes(self, queue: str) -> None:
         """A gateway starts: what its forerunner held is not held any more."""
-        await self._connection.execute(_ROUTE.delete().where(_ROUTE.c.queue == queue))
+        await self._connection.execute(_ROUTE.update().where(_ROUTE.c.queue == queue).values(queue=NO_QUEUE))
 
     # --- evidence -----------------------------------------------------------------------------------------
 

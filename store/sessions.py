@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from models.base import Message, UtcDatetime
@@ -92,20 +92,40 @@ class SessionRepository:
         return same
 
     async def find(
-        self, station_id: str, *, transaction_id: int | None = None, transaction_ref: str | None = None
+        self,
+        station_id: str,
+        *,
+        transaction_id: int | None = None,
+        transaction_ref: str | None = None,
+        ended_at: datetime | None = None,
     ) -> Transaction | None:
         where = [_TRANSACTION.c.station_id == station_id]
         if transaction_id is not None:
             where.append(_TRANSACTION.c.transaction_id == transaction_id)
         if transaction_ref is not None:
             where.append(_TRANSACTION.c.transaction_ref == transaction_ref)
+        if ended_at is not None:
+            where.append(_TRANSACTION.c.ended_at == ended_at)
         return await self._newest(*where)
 
     async def find_open(self, station_id: str, connector_number: int) -> Transaction | None:
-        """The open transaction of a connector, for stations that say 0 or -1."""
+        """The open transaction of a connector."""
         return await self._newest(
             _TRANSACTION.c.station_id == station_id,
             _TRANSACTION.c.connector_number == connector_number,
+            _TRANSACTION.c.ended_at.is_(None),
+        )
+
+    async def find_told_again(
+        self, station_id: str, connector_number: int, id_tag: str, meter_start_wh: float
+    ) -> Transaction | None:
+        """The open 1.6 transaction of a start that has no usable time and is told again."""
+        return await self._newest(
+            _TRANSACTION.c.station_id == station_id,
+            _TRANSACTION.c.connector_number == connector_number,
+            _TRANSACTION.c.id_tag == id_tag,
+            _TRANSACTION.c.meter_start_wh == meter_start_wh,
+            _TRANSACTION.c.transaction_ref.is_(None),
             _TRANSACTION.c.ended_at.is_(None),
         )
 
@@ -150,8 +170,10 @@ class SessionRepository:
         reason: str,
         energy_wh: float | None = None,
         findings: str = "",
+        *,
+        instead_of: str | None = None,
     ) -> bool:
-        """End it. False where it had ended before: the first end stands."""
+        """End it. False where it had ended before: the first end stands, unless `instead_of` is why."""
         values: dict[str, Any] = {
             "ended_at": ended_at,
             "reason": reason,
@@ -165,7 +187,7 @@ class SessionRepository:
             .where(
                 _TRANSACTION.c.tenant_id == self._tenant_id,
                 _TRANSACTION.c.transaction_id == transaction_id,
-                _TRANSACTION.c.ended_at.is_(None),
+                or_(_TRANSACTION.c.ended_at.is_(None), _TRANSACTION.c.reason == instead_of),
             )
             .values(values)
         )

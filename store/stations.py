@@ -7,15 +7,23 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, literal, select, text
 from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.exc import ProgrammingError
 
 from models.base import Message, UtcDatetime
-from models.charging_limit import ChargingLimit, LimitReply
+from models.charging_limit import ChargingLimit, LimitReply, LimitState
 from models.ids import TenantId
 from models.station import StationEvent, StationEventKind, StationIdentity, StationRecord, StationSettings
 from models.tables.access import RouteRow, StationRow
 from models.tables.chargers import ChargerRow
-from models.tables.ocpp import ChargingLimitRow, StationCertificateRow, StationEventRow, VendorFieldRow
+from models.tables.ocpp import (
+    ChargingLimitRow,
+    OcppTransactionRow,
+    StationCertificateRow,
+    StationEventRow,
+    VendorFieldRow,
+)
 from store.errors import StationTaken
+from store.platform import NO_QUEUE
 from store.scope import TenantScope, table_of
 
 _STATION = table_of(StationRow)
@@ -25,15 +33,18 @@ _EVENT = table_of(StationEventRow)
 _CERTIFICATE = table_of(StationCertificateRow)
 _LIMIT = table_of(ChargingLimitRow)
 _FIELD = table_of(VendorFieldRow)
+_TRANSACTION = table_of(OcppTransactionRow)
 _MERGED = func.coalesce(_STATION.c.body, text("'{}'::jsonb"))
+
+_CHANGED_NOTHING = (LimitState.REFUSED, LimitState.UNREACHABLE)
 
 _COUNT_FIELDS = text(
     """
-    INSERT INTO vendor_field AS v (tenant_id, model, action, field, messages)
+    INSERT INTO vendor_field AS v (tenant_id, model, action, field, messages, example)
     SELECT :tenant, * FROM unnest(CAST(:models AS text[]), CAST(:actions AS text[]), CAST(:fields AS text[]),
-        CAST(:counts AS bigint[]))
+        CAST(:counts AS bigint[]), CAST(:examples AS text[]))
     ON CONFLICT (tenant_id, model, action, field)
-    DO UPDATE SET messages = v.messages + excluded.messages, seen_at = now()
+    DO UPDATE SET messages = v.messages + excluded.messages, example = excluded.example, seen_at = now()
     """
 )
 
@@ -43,6 +54,8 @@ class VendorField(Message):
     action: str
     field: str
     messages: int
+    example: str = ""
+    """One value as JSON, without secrets, cut after 200 characters."""
     seen_at: UtcDatetime | None = None
 
 
@@ -50,6 +63,21 @@ class StoredLimit(Message):
     limit: ChargingLimit
     reply: LimitReply
     changed_at: UtcDatetime
+
+
+class StationTransaction(Message):
+    """A transaction as operators see it: no token. `energy_kwh` of an open one is what its register has shown
+    so far; None: not known. `findings`: the checks it did not pass, by name (docs/ocpp.md)."""
+
+    transaction_id: int
+    transaction_ref: str | None = None
+    connector_number: int
+    started_at: UtcDatetime
+    ended_at: UtcDatetime | None = None
+    energy_kwh: float | None = None
+    reason: str | None = None
+    findings: tuple[str, ...] = ()
+    attempt_id: str | None = None
 
 
 class StationRepository:
@@ -90,12 +118,16 @@ class StationRepository:
                 ).returning(_STATION.c.station_id)
             )
             taken = written.first() is None
-        except Exception as error:
+        except ProgrammingError as error:
             # Row-level security refuses the update of a row that we may not see.
             await self._connection.execute(text("ROLLBACK TO SAVEPOINT put_station"))
             raise StationTaken(settings.station_id) from error
         if taken:
             raise StationTaken(settings.station_id)
+
+    async def change_alone(self, station_id: str) -> None:
+        """Until the end of the transaction nobody else changes the station, be it there or not."""
+        await self._connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(station_id))))
 
     async def get(self, station_id: str) -> StationRecord | None:
         found = await self._read(_STATION.c.station_id == station_id)
@@ -118,7 +150,9 @@ class StationRepository:
         """The queue of the gateway that holds the station; None where none does, or it is not ours."""
         found = await self._connection.execute(
             select(_ROUTE.c.queue).where(
-                _ROUTE.c.tenant_id == self._tenant_id, _ROUTE.c.station_id == station_id
+                _ROUTE.c.tenant_id == self._tenant_id,
+                _ROUTE.c.station_id == station_id,
+                _ROUTE.c.queue != NO_QUEUE,
             )
         )
         return found.scalar_one_or_none()
@@ -189,16 +223,42 @@ class StationRepository:
         self, station_id: str, limit: int, kind: StationEventKind | None = None
     ) -> list[StationEvent]:
         """Newest first."""
+        return [event for _, event in await self.log(station_id, limit, kind)]
+
+    async def log(
+        self, station_id: str, limit: int, kind: StationEventKind | None = None, before: int | None = None
+    ) -> list[tuple[int, StationEvent]]:
+        """Lines of the log with their positions, newest first; `before` a position for the next page."""
         where = [_EVENT.c.tenant_id == self._tenant_id, _EVENT.c.station_id == station_id]
         if kind is not None:
             where.append(_EVENT.c.kind == str(kind))
+        if before is not None:
+            where.append(_EVENT.c.position < before)
         found = await self._connection.execute(
             select(_EVENT).where(*where).order_by(_EVENT.c.position.desc()).limit(limit)
         )
         return [
-            StationEvent(kind=StationEventKind(row.kind), observed_at=row.observed_at, body=row.body)
+            (
+                row.position,
+                StationEvent(kind=StationEventKind(row.kind), observed_at=row.observed_at, body=row.body),
+            )
             for row in found
         ]
+
+    async def transactions(
+        self, station_id: str, limit: int, before: int | None = None, *, is_open: bool | None = None
+    ) -> list[StationTransaction]:
+        """Newest first; `before` a transaction id for the next page."""
+        where = [_TRANSACTION.c.tenant_id == self._tenant_id, _TRANSACTION.c.station_id == station_id]
+        if before is not None:
+            where.append(_TRANSACTION.c.transaction_id < before)
+        if is_open is not None:
+            ended = _TRANSACTION.c.ended_at
+            where.append(ended.is_(None) if is_open else ended.is_not(None))
+        found = await self._connection.execute(
+            select(_TRANSACTION).where(*where).order_by(_TRANSACTION.c.transaction_id.desc()).limit(limit)
+        )
+        return [_transaction(row) for row in found]
 
     # --- certificates, limits, vendor fields ----------------------------------------------------------------
 
@@ -217,33 +277,25 @@ class StationRepository:
             .on_conflict_do_nothing()
         )
 
-    async def newest_certificate_ends(self, station_id: str) -> datetime | None:
-        found = await self._connection.execute(
-            select(func.max(_CERTIFICATE.c.not_after)).where(
-                _CERTIFICATE.c.tenant_id == self._tenant_id, _CERTIFICATE.c.station_id == station_id
-            )
-        )
-        return found.scalar_one_or_none()
-
     async def put_limit(self, limit: ChargingLimit, reply: LimitReply) -> None:
+        """The limit of its place. One that was refused, or never got there, hides none that is in force."""
         values = {
             "limit_id": limit.limit_id,
             "state": str(reply.state),
             "changed_at": func.now(),
             "body": {"limit": limit.model_dump(mode="json"), "reply": reply.model_dump(mode="json")},
         }
+        row = insert(_LIMIT).values(
+            tenant_id=self._tenant_id,
+            station_id=limit.station_id,
+            connector_number=limit.connector_number,
+            purpose=str(limit.purpose),
+            **values,
+        )
+        place = ["tenant_id", "station_id", "connector_number", "purpose"]
+        replaces = _LIMIT.c.state.in_(_CHANGED_NOTHING) if reply.state in _CHANGED_NOTHING else None
         await self._connection.execute(
-            insert(_LIMIT)
-            .values(
-                tenant_id=self._tenant_id,
-                station_id=limit.station_id,
-                connector_number=limit.connector_number,
-                purpose=str(limit.purpose),
-                **values,
-            )
-            .on_conflict_do_update(
-                index_elements=["tenant_id", "station_id", "connector_number", "purpose"], set_=values
-            )
+            row.on_conflict_do_update(index_elements=place, set_=values, where=replaces)
         )
 
     async def limits(self, station_id: str) -> list[StoredLimit]:
@@ -265,6 +317,7 @@ class StationRepository:
                     "actions": [row.action for row in rows],
                     "fields": [row.field for row in rows],
                     "counts": [row.messages for row in rows],
+                    "examples": [row.example for row in rows],
                 },
             )
 
@@ -290,8 +343,25 @@ def _record(row: Any) -> StationRecord:
         settings=StationSettings.model_validate(settings),
         identity=StationIdentity.model_validate(body.get("identity") or {}),
         booted_at=row.booted_at,
-        connected=row.queue is not None,
+        connected=bool(row.queue),
         protocol_version=row.protocol_version or "",
         seen_at=row.seen_at,
         gateway=(row.queue or "").removeprefix("backstop-ocpp-"),
+    )
+
+
+def _transaction(row: Any) -> StationTransaction:
+    energy_wh = row.energy_wh
+    if energy_wh is None and row.ended_at is None and 0 <= row.meter_start_wh <= row.meter_wh:
+        energy_wh = row.meter_wh - row.meter_start_wh
+    return StationTransaction(
+        transaction_id=row.transaction_id,
+        transaction_ref=row.transaction_ref,
+        connector_number=row.connector_number,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        energy_kwh=None if energy_wh is None else round(energy_wh / 1000, 6),
+        reason=row.reason,
+        findings=tuple(row.findings.split()),
+        attempt_id=row.attempt_id,
     )

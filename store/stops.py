@@ -5,20 +5,42 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, tuple_
+import orjson
+from sqlalchemy import ColumnElement, func, select, text, tuple_
 from sqlalchemy.dialects.postgresql import insert
 
 from models.decision import Decision
 from models.ids import TenantId
 from models.stop import AttemptState, StopEvent, StopOutcome, StopPhase, StopRecord, StopRequest, StopView
-from models.tables.stops import AttemptRow, DecisionRow, OutboxRow, StopEventRow, StopRow
+from models.tables.stops import DecisionRow, StopEventRow, StopRow
 from store.scope import TenantScope, table_of
 
 _STOP = table_of(StopRow)
 _EVENT = table_of(StopEventRow)
-_OUTBOX = table_of(OutboxRow)
 _DECISION = table_of(DecisionRow)
-_ATTEMPT = table_of(AttemptRow)
+
+_WRITE_EVENTS = text(
+    """
+    WITH told AS (
+        INSERT INTO stop_event (tenant_id, stop_id, seq, type, at, body)
+        SELECT :tenant, stop_id, seq, type, at, body
+        FROM jsonb_to_recordset(CAST(:rows AS jsonb))
+            AS row (stop_id text, seq int, type text, at timestamptz, body jsonb)
+        ON CONFLICT DO NOTHING
+        RETURNING seq, type, body
+    )
+    INSERT INTO outbox (tenant_id, topic, payload) SELECT :tenant, type, body FROM told ORDER BY seq
+    """
+)
+_WRITE_ATTEMPTS = text(
+    """
+    UPDATE attempt AS a SET body = n.body, state = n.state, reason = n.reason, session_ref = n.session_ref,
+        live = a.live AND n.is_open
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS n (attempt_id text, state text, reason text,
+        session_ref text, is_open bool, body jsonb)
+    WHERE a.tenant_id = :tenant AND a.attempt_id = n.attempt_id AND a.body IS DISTINCT FROM n.body
+    """
+)
 
 
 class StopRepository:
@@ -31,31 +53,13 @@ class StopRepository:
         if record.events:
             await self._enter_feed()
         newest = await self._write_view(record)
-        fresh = await self._write_events(record)
+        await self._write_events(record)
         if record.decisions:
             rows = [self._decision_row(decision, record.view.stop_id) for decision in record.decisions]
             await self._connection.execute(insert(_DECISION).values(rows).on_conflict_do_nothing())
-        if fresh:
-            rows = [
-                {"tenant_id": self._tenant_id, "topic": event.type, "payload": event.model_dump(mode="json")}
-                for event in fresh
-            ]
-            await self._connection.execute(insert(_OUTBOX).values(rows))
-        # A late repeat of an older record must not reopen what a newer one has closed.
-        for attempt in record.view.attempts if newest else ():
-            changes: dict[str, Any] = {
-                "body": attempt.model_dump(mode="json"),
-                "state": str(attempt.state),
-                "reason": str(attempt.reason) if attempt.reason else None,
-                "session_ref": attempt.session_ref,
-            }
-            if attempt.state is not AttemptState.OPEN:
-                changes["live"] = False
-            await self._connection.execute(
-                _ATTEMPT.update()
-                .where(_ATTEMPT.c.tenant_id == self._tenant_id, _ATTEMPT.c.attempt_id == attempt.attempt_id)
-                .values(changes)
-            )
+        if newest and record.view.attempts:
+            # A late repeat of an older record must not reopen what a newer one has closed.
+            await self._write_attempts(record)
 
     async def _enter_feed(self) -> None:
         """One writer of a tenant's events at a time, until its commit. Positions are given out before the
@@ -99,25 +103,39 @@ class StopRepository:
         )
         return written.scalar_one_or_none() is not None
 
-    async def _write_events(self, record: StopRecord) -> list[StopEvent]:
-        if not record.events:
-            return []
+    async def _write_events(self, record: StopRecord) -> None:
+        """Events, and each new one into the outbox too."""
+        if record.events:
+            rows = [
+                {
+                    "stop_id": event.stop_id,
+                    "seq": event.seq,
+                    "type": event.type,
+                    "at": event.at,
+                    "body": orjson.Fragment(event.model_dump_json()),
+                }
+                for event in record.events
+            ]
+            await self._connection.execute(
+                _WRITE_EVENTS, {"tenant": self._tenant_id, "rows": orjson.dumps(rows).decode()}
+            )
+
+    async def _write_attempts(self, record: StopRecord) -> None:
+        """Those that have changed; one that is over gives vehicle and connector free."""
         rows = [
             {
-                "tenant_id": self._tenant_id,
-                "stop_id": event.stop_id,
-                "seq": event.seq,
-                "type": event.type,
-                "at": event.at,
-                "body": event.model_dump(mode="json"),
+                "attempt_id": attempt.attempt_id,
+                "state": str(attempt.state),
+                "reason": str(attempt.reason) if attempt.reason else None,
+                "session_ref": attempt.session_ref,
+                "is_open": attempt.state is AttemptState.OPEN,
+                "body": orjson.Fragment(attempt.model_dump_json()),
             }
-            for event in record.events
+            for attempt in record.view.attempts
         ]
-        written = await self._connection.execute(
-            insert(_EVENT).values(rows).on_conflict_do_nothing().returning(_EVENT.c.seq)
+        await self._connection.execute(
+            _WRITE_ATTEMPTS, {"tenant": self._tenant_id, "rows": orjson.dumps(rows).decode()}
         )
-        fresh = {int(row.seq) for row in written}
-        return [event for event in record.events if event.seq in fresh]
 
     def _decision_row(self, decision: Decision, stop_id: str) -> dict[str, Any]:
         return {

@@ -13,6 +13,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from api.auth import Scope
+from workers import chargers_command
 from workers.observability import configure_logging
 from workers.settings import Settings
 
@@ -22,6 +24,7 @@ app = typer.Typer(
 imports = typer.Typer(no_args_is_help=True, help="Take chargers and vehicle models from files.")
 keys = typer.Typer(no_args_is_help=True, help="API keys.")
 partners = typer.Typer(no_args_is_help=True, help="Roaming partners.")
+app.add_typer(chargers_command.app, name="chargers")
 app.add_typer(imports, name="import")
 app.add_typer(keys, name="keys")
 app.add_typer(partners, name="partners")
@@ -140,14 +143,18 @@ def import_vehicles(file: Path, tenant: Tenant = "demo") -> None:
 def create_key(
     name: str,
     scopes: Annotated[
-        str, typer.Option(help="Comma-separated.")
+        str, typer.Option(help=f"Comma-separated, of: {', '.join(Scope)}.")
     ] = "stops:write,stops:read,driver,chargers:read",
     tenant: Tenant = "demo",
 ) -> None:
     """Make an API key. It is shown once; only its hash is kept."""
     from workers.provisioning import create_api_key
 
-    plain = asyncio.run(create_api_key(_settings().database_url, tenant, name, scopes.split(",")))
+    wanted = [scope.strip() for scope in scopes.split(",") if scope.strip()]
+    unknown = [scope for scope in wanted if scope not in set(Scope)]
+    if unknown or not wanted:
+        raise typer.BadParameter(f"no such scope: {', '.join(unknown) or 'none'}", param_hint="--scopes")
+    plain = asyncio.run(create_api_key(_settings().database_url, tenant, name, wanted))
     Console().print(plain)
 
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import psycopg
 import structlog
 
+from connectors.ocpp.connection import Connection
 from connectors.ocpp.redaction import shown
 from connectors.ocpp.server import Gateway
 from store.database import Store
@@ -32,6 +33,7 @@ class GatewayBus:
         self._gateway, self._store, self._url = gateway, store, url
         self._frames: asyncio.Queue[str] = asyncio.Queue(_MOST_WAITING)
         self._ends: dict[str, float] = {}
+        self._checks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """For ever; an outage of the database is waited out."""
@@ -49,10 +51,27 @@ class GatewayBus:
     def hear(self, channel: str, text: str) -> None:
         if channel == CHANNEL_ROUTES:
             station_id, _, generation = text.partition(" ")
-            self._gateway.replaced_elsewhere(station_id, generation)
+            mine = self._gateway.connection(station_id)
+            # Before our own claim is known, a notice can only be about one that ours comes after.
+            if mine is not None and mine.is_claimed and mine.generation != generation:
+                task = asyncio.create_task(self._check(mine, station_id, generation))
+                self._checks.add(task)
+                task.add_done_callback(self._checks.discard)
         elif channel == CHANNEL_WATCH:
             self._ends[text] = asyncio.get_running_loop().time() + WATCH_S
             self._gateway.watch(text, lambda direction, frame: self._see(text, direction, frame))
+
+    async def _check(self, mine: Connection, station_id: str, generation: str) -> None:
+        """A notice may be late, and the station long back with us: the route says who holds it."""
+        try:
+            async with self._store.platform() as unit:
+                route = await unit.find_route(station_id)
+        except Exception as error:  # noqa: BLE001  the dead socket is found by its ping all the same
+            _log.warning("claim not checked", error=type(error).__name__)
+            return
+        is_ours = route is not None and route.generation == mine.generation
+        if not is_ours and self._gateway.connection(station_id) is mine:
+            self._gateway.replaced_elsewhere(station_id, generation)
 
     def _see(self, station_id: str, direction: str, frame: str) -> None:
         if self._frames.full():
@@ -63,9 +82,9 @@ class GatewayBus:
             "direction": direction,
             "frame": shown(frame),
         }
-        text = json.dumps(seen)
+        text = json.dumps(seen, ensure_ascii=False)
         if len(text.encode()) > 7_900:  # PostgreSQL's limit of a notice is 8,000 bytes
-            text = json.dumps({**seen, "frame": seen["frame"][:1_500] + "..."})
+            text = json.dumps({**seen, "frame": seen["frame"][:1_500] + "..."}, ensure_ascii=False)
         self._frames.put_nowait(text)
 
     async def _publish(self) -> None:

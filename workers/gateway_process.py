@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 
 import structlog
 import uvicorn
@@ -24,6 +25,8 @@ from workers.settings import Settings
 _log = structlog.get_logger(__name__)
 
 _UPKEEP_S = 15.0
+_STALE_S = 60.0
+_RENEWAL_S = 3600.0
 
 
 async def run_gateway(settings: Settings) -> None:
@@ -62,12 +65,16 @@ async def run_gateway(settings: Settings) -> None:
         health.install_signal_handlers = lambda: None  # pyright: ignore[reportAttributeAccessIssue]
         serving = asyncio.create_task(health.serve())
         bus = asyncio.create_task(GatewayBus(gateway, house.store, settings.database_url).run())
-        upkeep = asyncio.create_task(_keep_up(gateway, ocpp_house))
+        chores = [_every(_UPKEEP_S, lambda: _keep_up(gateway, ocpp_house))]
+        chores.append(_every(_STALE_S, lambda: gateway.end_stale(datetime.now(UTC))))
+        if ocpp_house.signs_certificates:
+            chores.append(_every(_RENEWAL_S, lambda: gateway.renew_certificates(datetime.now(UTC))))
+        upkeep = [asyncio.create_task(chore) for chore in chores]
         try:
             await run_until(stopped, worker)
         finally:
-            bus.cancel()
-            upkeep.cancel()
+            for task in (bus, *upkeep):
+                task.cancel()
             await gateway.stop()
             with contextlib.suppress(Exception):
                 await _flush_fields(gateway, ocpp_house)
@@ -92,23 +99,27 @@ def _authority(settings: Settings) -> StationAuthority | None:
     return StationAuthority(settings.station_ca_cert.read_bytes(), settings.station_ca_key.read_bytes())
 
 
-async def _keep_up(gateway: Gateway, house: OcppHouse) -> None:
-    """Routes are said again, so that planning believes them; vendor fields go to the store."""
+async def _every(interval_s: float, chore: Callable[[], Awaitable[None]]) -> None:
     while True:
-        await asyncio.sleep(_UPKEEP_S)
+        await asyncio.sleep(interval_s)
         try:
-            await house.hold(gateway.held())
-            await _flush_fields(gateway, house)
+            await chore()
         except Exception as error:  # noqa: BLE001  an outage of the store must not end the upkeep
             _log.warning("gateway upkeep waits", error=type(error).__name__)
 
 
+async def _keep_up(gateway: Gateway, house: OcppHouse) -> None:
+    """Routes are said again, so that planning believes them; vendor fields go to the store."""
+    await house.hold(gateway.held())
+    await _flush_fields(gateway, house)
+
+
 async def _flush_fields(gateway: Gateway, house: OcppHouse) -> None:
-    counts, gateway.vendor_fields = gateway.vendor_fields, Counter()
+    fields = gateway.vendor_fields.take()
     try:
-        await house.count_fields(list(counts.items()))
+        await house.count_fields(fields)
     except Exception:
-        gateway.vendor_fields.update(counts)
+        gateway.vendor_fields.put_back(fields)
         raise
 
 

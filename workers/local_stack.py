@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 
+from api.auth import Scope
 from simulators.fault_plan import FaultPlan, plan_faults
 from simulators.world import DemoWorld, demo_world
 from store.database import Store
@@ -33,7 +34,7 @@ from workers.stack.temporal_server import TemporalServer
 from workers.stack.temporal_source import build_with_go
 
 TENANT = "demo"
-ALL_SCOPES = ["stops:write", "stops:read", "driver", "chargers:read", "policies:write", "admin"]
+ALL_SCOPES = [str(scope) for scope in Scope]
 OUR_PROCESSES = ("api", "worker", "planner", "gateway")
 _VENDOR_CONNECTION = "twin"
 _HERE = Path(__file__).resolve().parents[1]
@@ -294,7 +295,11 @@ async def dev_main(state: Path) -> int:
         console.print(f"  {'OCPP':12} {stack.gateway_url}/<station id>")
         for name, link in stack.control_urls.items():
             console.print(f"  {'twin':12} {link} ({name})")
-        console.print(f"\n  export BACKSTOP={stack.api_url} KEY={stack.api_key}")
+        console.print(f"\n  export BACKSTOP={stack.api_url} KEY={stack.api_key}", soft_wrap=True)
+        console.print(
+            f"  export BACKSTOP_URL={stack.api_url} BACKSTOP_API_KEY={stack.api_key}", soft_wrap=True
+        )
+        console.print("  bin/backstop chargers list       # and: add, show, send, tail, limit, events")
         console.print(f"  database     {stack.postgres.url}\n\nCtrl-C ends it; state is kept in {state}.")
         await stopped.wait()
     return 0

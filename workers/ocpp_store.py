@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from connectors.ocpp.certificates import CsrRefused, StationAuthority
-from connectors.ocpp.passwords import NOBODY, hash_password, matches
+from connectors.ocpp.certificates import StationAuthority
 from connectors.ocpp.ports import (
+    LOST,
     ConnectorFacts,
-    Credentials,
     EndOfTransaction,
     EvidenceOf,
     StartOfTransaction,
@@ -19,20 +17,21 @@ from connectors.ocpp.ports import (
     Told,
     TransactionFacts,
 )
-from connectors.ocpp.register import Reading, Register, folded
+from connectors.ocpp.register import Register
+from connectors.ocpp.vendor_fields import SeenField
 from connectors.ports import RoutedEvidence
 from models.charging_limit import ChargingLimit, LimitReply
 from models.ids import TenantId
-from models.station import StationEvent, StationEventKind, StationIdentity, StationSettings
+from models.station import StationEvent, StationEventKind, StationIdentity
 from store.chargers import ConnectorReport
 from store.database import Store, TenantUnit
 from store.journal import JournalEvent
-from store.platform import Station
 from store.sessions import Transaction
 from store.stations import VendorField
 from workers.group_commit import GroupCommit
+from workers.ocpp_admission import StationAdmission
+from workers.ocpp_settlement import UNKNOWN_WH, settled, start_wh
 
-_UNKNOWN_WH = -1.0
 _TOKEN_LIVES = timedelta(hours=24)
 _LANES = 2
 
@@ -55,9 +54,8 @@ class _Write:
     notes: list[tuple[str, StationEvent]] = field(default_factory=list[tuple[str, StationEvent]])
 
 
-class OcppHouse:
-    """`queue`: where commands for the stations of this gateway are taken from. `operator`: the O of station
-    certificates. `open_door`: security profile 0 counts (development only)."""
+class OcppHouse(StationAdmission):
+    """The whole house of a gateway (connectors.ocpp.ports.House)."""
 
     def __init__(
         self,
@@ -69,90 +67,9 @@ class OcppHouse:
         authority: StationAuthority | None = None,
         open_door: bool = False,
     ) -> None:
-        self._store, self._queue, self._evidence = store, queue, evidence
-        self._operator, self._authority, self._open_door = operator, authority, open_door
+        super().__init__(store, queue, operator=operator, authority=authority, open_door=open_door)
+        self._evidence = evidence
         self._writers: dict[str, GroupCommit[_Write, None]] = {}
-        self._lookups = GroupCommit[str, tuple[Station, dict[int, str]] | None](self._look_up, lanes=_LANES)
-        self._claims = GroupCommit[tuple[str, str, str, str, str], None](self._claim_all)
-        self._releases = GroupCommit[tuple[str, str], None](self._release_all)
-
-    # --- the door ---------------------------------------------------------------------------------------
-
-    async def authenticate(self, shown: Credentials) -> StationInfo | None:
-        found = await self._lookups.submit(shown.station_id)
-        station, connectors = found if found else (None, {})
-        fits = matches(station.password_hash if station else NOBODY, shown.password)
-        renewed = matches((station and station.next_password_hash) or NOBODY, shown.password)
-        if station is None or not self._opens(station, shown, fits or renewed):
-            return None
-        if renewed and not fits:
-            async with self._store.tenant(station.tenant_id) as unit:
-                await unit.stations.take_password(station.station_id)
-        body: dict[str, Any] = station.body or {}
-        settings = body.get("settings") or {
-            "station_id": station.station_id,
-            "security_profile": station.security_profile,
-            "admission": station.admission,
-            "protocol_pin": station.protocol_pin,
-        }
-        return StationInfo(
-            tenant_id=station.tenant_id,
-            station_id=station.station_id,
-            settings=StationSettings.model_validate(settings),
-            identity=StationIdentity.model_validate(body.get("identity") or {}),
-            connectors=connectors,
-        )
-
-    def _opens(self, station: Station, shown: Credentials, password_fits: bool) -> bool:
-        """The agreed profile or a better one, never a lesser one (OCPP 2.0.1 part 2, A05)."""
-        by_name = shown.user == station.station_id and password_fits
-        match station.security_profile:
-            case 0:
-                return self._open_door or by_name
-            case 1:
-                return by_name
-            case 2:
-                return by_name and shown.encrypted
-            case _:
-                return shown.encrypted and shown.subject == (station.station_id, self._operator)
-
-    async def _look_up(self, station_ids: list[str]) -> list[tuple[Station, dict[int, str]] | None]:
-        async with self._store.platform() as unit:
-            stations = await unit.stations_of(station_ids)
-        connectors: dict[str, dict[int, str]] = {}
-        for tenant_id in {station.tenant_id for station in stations.values()}:
-            mine = [name for name, station in stations.items() if station.tenant_id == tenant_id]
-            async with self._store.tenant(tenant_id) as unit:
-                connectors |= await unit.stations.connectors_of(mine)
-        return [
-            (stations[name], connectors.get(name, {})) if name in stations else None for name in station_ids
-        ]
-
-    async def claim(self, station: StationInfo, generation: str, version: str) -> None:
-        await self._claims.submit((station.tenant_id, station.station_id, self._queue, generation, version))
-
-    async def _claim_all(self, claims: list[tuple[str, str, str, str, str]]) -> list[None]:
-        async with self._store.platform() as unit:
-            await unit.claim_routes(claims)
-        return [None] * len(claims)
-
-    async def release(self, station: StationInfo, generation: str) -> None:
-        await self._releases.submit((station.station_id, generation))
-
-    async def _release_all(self, releases: list[tuple[str, str]]) -> list[None]:
-        async with self._store.platform() as unit:
-            await unit.release_routes(releases)
-        return [None] * len(releases)
-
-    async def begin(self) -> None:
-        """What a forerunner of this gateway held is not held any more."""
-        async with self._store.platform() as unit:
-            await unit.drop_routes(self._queue)
-
-    async def hold(self, generations: list[str]) -> None:
-        """Say again what is held; called once in a while, planning believes a line only so long."""
-        async with self._store.platform() as unit:
-            await unit.hold_routes(self._queue, generations)
 
     # --- transactions -----------------------------------------------------------------------------------
 
@@ -168,12 +85,13 @@ class OcppHouse:
     ) -> TransactionFacts:
         async with self._unit(station) as unit:
             attempt_id = await _attempt_of(unit, station, start)
-            row = await unit.sessions.open_transaction(
+            row = await _same_open(unit, station, start, attempt_id)
+            row = row or await unit.sessions.open_transaction(
                 station.station_id,
                 start.connector_number,
                 start.id_tag,
                 start.started_at,
-                _UNKNOWN_WH if start.meter_start_wh is None else start.meter_start_wh,
+                _meter_start_wh(start),
                 attempt_id,
                 start.transaction_ref,
             )
@@ -185,18 +103,32 @@ class OcppHouse:
         return facts
 
     async def find(
-        self, station: StationInfo, *, transaction_id: int | None = None, transaction_ref: str | None = None
+        self,
+        station: StationInfo,
+        *,
+        transaction_id: int | None = None,
+        transaction_ref: str | None = None,
+        ended_at: datetime | None = None,
     ) -> TransactionFacts | None:
         async with self._unit(station) as unit:
             row = await unit.sessions.find(
-                station.station_id, transaction_id=transaction_id, transaction_ref=transaction_ref
+                station.station_id,
+                transaction_id=transaction_id,
+                transaction_ref=transaction_ref,
+                ended_at=ended_at,
             )
             return await _facts(unit, row) if row else None
 
     async def open_transactions(self, station: StationInfo) -> list[tuple[TransactionFacts, Register]]:
         async with self._unit(station) as unit:
             rows = await unit.sessions.open_of_station(station.station_id)
-            return [(await _facts(unit, row), await _register(unit, row)) for row in rows]
+            return [
+                (
+                    await _facts(unit, row),
+                    settled(row, await unit.journal.of_transaction(row.transaction_id), None).register,
+                )
+                for row in rows
+            ]
 
     async def end(
         self,
@@ -219,32 +151,44 @@ class OcppHouse:
             row = await unit.sessions.find(station.station_id, transaction_id=number)
             if row is None:
                 raise RuntimeError("a transaction that is open is not to be found")
-            register, missing = await _settled(unit, row, end)
-            findings = sorted({*end.findings, *register.findings, *missing})
-            energy_wh = None if register.wh is None else round(register.taken_wh, 3)
+            worth = settled(row, await unit.journal.of_transaction(number), end.ended_at)
+            findings = " ".join(sorted(worth.findings))
             await unit.sessions.close_transaction(
-                number, end.ended_at, register.wh, end.reason, energy_wh, " ".join(findings)
+                number,
+                end.ended_at,
+                worth.register.wh,
+                end.reason,
+                worth.energy_wh,
+                findings,
+                instead_of=f"{end.reason.partition(':')[0]}:{LOST}",
             )
-            done = facts.model_copy(update={"ended_at": end.ended_at, "energy_wh": energy_wh})
+            news = {"ended_at": end.ended_at, "energy_wh": worth.energy_wh, "reason": end.reason}
+            done = facts.model_copy(update=news)
             await self._evidence.write(unit, evidence_of(done))
         self._evidence.wake()
         return done
 
-    async def late(self, station: StationInfo, facts: TransactionFacts, told: list[Told]) -> None:
+    async def late(
+        self, station: StationInfo, facts: TransactionFacts, told: list[Told], evidence_of: EvidenceOf
+    ) -> None:
         """Told after the end: kept, and the energy folded again, so that a meter value that came last but was
-        measured before is not lost."""
+        measured before is not lost. If only now the end is known to belong to an attempt, it is told now."""
         async with self._unit(station) as unit:
             await unit.journal.append(_journal(station, told, facts.transaction_id))
             row = await unit.sessions.find(station.station_id, transaction_id=facts.transaction_id)
-            if row is None or row.ended_at is None or all(one.register_wh is None for one in told):
+            if row is None or row.ended_at is None:
                 return
-            register, _ = await _settled(unit, row, None)
-            if register.wh is not None and round(register.taken_wh, 3) != row.energy_wh:
-                await unit.sessions.complete(
-                    row.transaction_id,
-                    energy_wh=round(register.taken_wh, 3),
-                    findings=f"{row.findings} told_after_the_end".strip(),
-                )
+            worth = settled(row, await unit.journal.of_transaction(row.transaction_id), row.ended_at)
+            found = set(worth.findings)
+            if worth.energy_wh != row.energy_wh or "told_after_the_end" in row.findings.split():
+                found.add("told_after_the_end")
+            findings = " ".join(sorted(found))
+            if (worth.energy_wh, findings) != (row.energy_wh, row.findings):
+                news = {"energy_wh": worth.energy_wh, "findings": findings}
+                await unit.sessions.complete(row.transaction_id, **news)
+            done = (await _facts(unit, row)).model_copy(update={"energy_wh": worth.energy_wh})
+            await self._evidence.write(unit, evidence_of(done))
+        self._evidence.wake()
 
     # --- grouped writes -----------------------------------------------------------------------------------
 
@@ -321,44 +265,21 @@ class OcppHouse:
             await unit.stations.put_limit(limit, reply)
             await unit.stations.note([(limit.station_id, event)])
 
-    async def sign(self, station: StationInfo, csr_pem: str) -> str | None:
-        if self._authority is None:
-            return None
-        now = datetime.now(UTC)
-        try:
-            signed = self._authority.sign(csr_pem, station.station_id, self._operator, now)
-        except (CsrRefused, ValueError):
-            return None
-        async with self._unit(station) as unit:
-            await unit.stations.add_certificate(
-                station.station_id, signed.serial_hex, signed.fingerprint_sha256, signed.not_after
-            )
-        return signed.chain_pem
-
-    async def offer_password(self, station: StationInfo, password: bytes) -> None:
-        async with self._unit(station) as unit:
-            await unit.stations.offer_password(station.station_id, hash_password(password))
-
-    async def password_answered(self, station: StationInfo, accepted: bool) -> None:
-        async with self._unit(station) as unit:
-            if accepted:
-                await unit.stations.take_password(station.station_id)
-            else:
-                await unit.stations.withdraw_password(station.station_id)
-
-    async def count_fields(self, counts: Sequence[tuple[tuple[str, str, str, str], int]]) -> None:
-        """((tenant, model, action, field), messages)."""
-        for tenant in sorted({key[0] for key, _ in counts}):
+    async def count_fields(self, seen: list[SeenField]) -> None:
+        for tenant in sorted({one.tenant_id for one in seen}):
             fields = [
-                VendorField(model=model[:100], action=action, field=name, messages=number)
-                for (owner, model, action, name), number in counts
-                if owner == tenant
+                VendorField(
+                    model=one.model[:100],
+                    action=one.action,
+                    field=one.field,
+                    messages=one.messages,
+                    example=one.example,
+                )
+                for one in seen
+                if one.tenant_id == tenant
             ]
             async with self._store.tenant(TenantId(tenant)) as unit:
                 await unit.stations.count_fields(fields)
-
-    def _unit(self, station: StationInfo) -> Any:
-        return self._store.tenant(TenantId(station.tenant_id))
 
 
 async def _attempt_of(unit: TenantUnit, station: StationInfo, start: StartOfTransaction) -> str | None:
@@ -373,12 +294,29 @@ async def _attempt_of(unit: TenantUnit, station: StationInfo, start: StartOfTran
     return match.attempt_id if match else None
 
 
+async def _same_open(
+    unit: TenantUnit, station: StationInfo, start: StartOfTransaction, attempt_id: str | None
+) -> Transaction | None:
+    """A start without a usable time is told again with another: the same register and tag at the same
+    connector, while that transaction is open, are the same start."""
+    if start.clock_known or start.transaction_ref is not None:
+        return None
+    row = await unit.sessions.find_told_again(
+        station.station_id, start.connector_number, start.id_tag, _meter_start_wh(start)
+    )
+    return row if row is not None and attempt_id in (None, row.attempt_id) else None
+
+
+def _meter_start_wh(start: StartOfTransaction) -> float:
+    return UNKNOWN_WH if start.meter_start_wh is None else start.meter_start_wh
+
+
 async def _completed(
     unit: TenantUnit, row: Transaction, start: StartOfTransaction, attempt_id: str | None
 ) -> Transaction:
     """An event that overtook the start opened the row; what it did not know is taken from this one."""
     news: dict[str, Any] = {}
-    if start.in_start and row.meter_start_wh == _UNKNOWN_WH and start.meter_start_wh is not None:
+    if start.in_start and row.meter_start_wh == UNKNOWN_WH and start.meter_start_wh is not None:
         news["meter_start_wh"] = start.meter_start_wh
     if start.in_start and start.transaction_ref is not None and start.started_at < row.started_at:
         news["started_at"] = start.started_at
@@ -401,17 +339,14 @@ async def _facts(unit: TenantUnit, row: Transaction) -> TransactionFacts:
         transaction_ref=row.transaction_ref,
         connector_number=row.connector_number,
         id_tag=row.id_tag,
-        meter_start_wh=_start_wh(row),
+        meter_start_wh=start_wh(row),
         started_at=row.started_at,
         ended_at=row.ended_at,
         energy_wh=row.energy_wh,
+        reason=row.reason or "",
         attempt_id=row.attempt_id,
         stop_id=match.stop_id if match else None,
     )
-
-
-def _start_wh(row: Transaction) -> float | None:
-    return None if row.meter_start_wh == _UNKNOWN_WH else row.meter_start_wh
 
 
 def _journal(station: StationInfo, told: list[Told], transaction_id: int | None = None) -> list[JournalEvent]:
@@ -431,29 +366,3 @@ def _journal(station: StationInfo, told: list[Told], transaction_id: int | None 
         )
         for one in told
     ]
-
-
-def _reading(event: JournalEvent) -> Reading:
-    known = not event.body or event.body.get("unit_known", True)
-    return Reading(event.observed_at, event.register_wh or 0.0, bool(known))
-
-
-async def _register(unit: TenantUnit, row: Transaction) -> Register:
-    events = await unit.journal.of_transaction(row.transaction_id)
-    readings = [_reading(event) for event in events if event.register_wh is not None]
-    return folded(_start_wh(row), row.started_at, readings)
-
-
-async def _settled(
-    unit: TenantUnit, row: Transaction, end: EndOfTransaction | None
-) -> tuple[Register, set[str]]:
-    """The register over the whole journal, the stop's own value last; and what sequence numbers miss."""
-    events = await unit.journal.of_transaction(row.transaction_id)
-    readings = [_reading(e) for e in events if e.register_wh is not None and e.kind != "stop"]
-    stops = [_reading(e) for e in events if e.register_wh is not None and e.kind == "stop"]
-    if end is not None and end.meter_stop_wh is not None:
-        stops = [Reading(end.ended_at, end.meter_stop_wh)]
-    register = folded(_start_wh(row), row.started_at, readings, stops[0] if stops else None)
-    numbers = {event.sequence for event in events if event.sequence is not None}
-    is_whole = not numbers or len(numbers) == max(numbers) - min(numbers) + 1
-    return register, set() if is_whole else {"events_missing"}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from api.keys import generate_key
-from connectors.ocpp.passwords import hash_password
 from models.charger import Charger
 from models.ids import TenantId
 from models.policy import Policy
+from models.station_passwords import hash_password
 from store.database import Store
 
 

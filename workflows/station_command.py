@@ -23,6 +23,8 @@ with workflow.unsafe.imports_passed_through():
 
 _LOOKS = 3
 _SLACK_S = 15.0
+_PATIENCE_S = 15.0
+"""So long at least a command may wait for us. An old one is not sent: who expects a reset of last night?"""
 
 
 @workflow.defn(name=STATION_WORKFLOW)
@@ -38,7 +40,11 @@ class StationCommand:
     async def _do(self, task: StationTask) -> StationReply:
         """The station may move to another gateway between the look and the doing: then it is looked again."""
         detail = "no gateway holds the station"
+        too_late = workflow.info().workflow_start_time + timedelta(seconds=max(task.timeout_s, _PATIENCE_S))
         for _ in range(_LOOKS):
+            if workflow.now() > too_late:
+                detail = "it came too late to be sent"
+                break
             route: StationRoute = await local(ACTIVITY_FIND_STATION, task, StationRoute)
             if route.task_queue is None:
                 break

@@ -17,9 +17,11 @@ _WORDS = {
 }
 
 
-async def booted(session: StationSession, identity: StationIdentity, reason: str) -> Json:
+async def booted(session: StationSession, identity: StationIdentity) -> Json:
     """The answer to BootNotification. Until it is Accepted, the station may tell us nothing else."""
     session.identity = identity
+    session.station = await session.house.refreshed(session.station)  # Pending may have become Accepted
+    session.admission = session.station.settings.admission
     await session.house.booted(session.station, identity, datetime.now(UTC))
     if session.booted is not None:
         session.booted.set()

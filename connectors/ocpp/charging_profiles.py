@@ -36,6 +36,7 @@ _PURPOSE_V16 = _PURPOSE_V2X | {LimitPurpose.STATION: "ChargePointMaxProfile"}
 
 _STEP_KW = 0.07
 """0.1 A on three phases at 230 V: what truncation and a station's own rounding cost."""
+_AC_TOLERANCE, _DC_TOLERANCE = 0.05, 0.01
 _MOST_KW = 10_000.0
 _LONGEST_S = 366 * 86_400
 _SKEW_S = 300
@@ -80,8 +81,8 @@ def set_request(
     """SetChargingProfile. `unit` is what the station said it takes (None: not known), see `rate_unit`.
 
     A station of the Relative kind gets the lowest limit from now on, at once and without an end: for more,
-    send it one period at a time. A limit whose start lies ahead replaces the one in force at once, and
-    leaves its place without a limit until then: send it when it starts. Raises ValueError for a limit that
+    send it one period at a time. A limit whose start lies ahead would replace the one in force at once, and
+    leave its place without a limit until then: limits.py refuses it. Raises ValueError for a limit that
     is already over (it would do the same for good) and for a 1.6 transaction id that is no number."""
     elapsed_s = (now - (limit.starts_at or now)).total_seconds()
     if limit.duration_s is not None and limit.duration_s <= elapsed_s:
@@ -173,10 +174,16 @@ def read_composite(
     return found if 0 <= elapsed_s < duration_s else None
 
 
-def is_obeyed(limit_kw: float, offered_kw: float, tolerance: float = 0.05) -> bool:
+def is_obeyed(limit_kw: float, offered_kw: float, tolerance: float = _AC_TOLERANCE) -> bool:
     """Whether an offer keeps the limit: lower is obeyed too. `tolerance` is a share of the limit; 0.1 A
     worth (0.07 kW) is always allowed."""
     return offered_kw <= limit_kw + max(limit_kw * tolerance, _STEP_KW)
+
+
+def keeps(limit: ChargingLimit, wanted_kw: float, shown_kw: float) -> bool:
+    """`is_obeyed` with the tolerance of the kind: an AC pilot moves in steps, a DC station regulates finely,
+    and 5 % of its hundreds of kW are a vehicle's worth."""
+    return is_obeyed(wanted_kw, shown_kw, _DC_TOLERANCE if limit.phases is None else _AC_TOLERANCE)
 
 
 def offered_kw(

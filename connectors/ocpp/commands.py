@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from websockets.exceptions import ConnectionClosed
-
-from connectors.ocpp.connection import TABLES, Connection
+from connectors.ocpp.connection import TOLD_BY_STATIONS, Connection
 from connectors.ocpp.guards import Refused, check_call
 from connectors.ocpp.passwords import new_password
 from connectors.ocpp.rpc import CallError, NoReply, NotSent, Priority
@@ -47,11 +45,11 @@ async def send(connection: Connection, command: ChargerCommand) -> CommandReply:
         )
     except NotSent as error:
         return OFFLINE.model_copy(update={"detail": str(error)})
-    except (NoReply, ConnectionClosed) as error:
+    except NoReply as error:
         return CommandReply(
             outcome=CommandOutcome.UNCERTAIN,
             reason=ReasonCode.START_TIMEOUT if starting else ReasonCode.STOP_TIMEOUT,
-            detail=str(error) or "disconnected",
+            detail=str(error),
         )
     except CallError as error:
         return CommandReply(
@@ -86,7 +84,7 @@ async def request(
             connection.version,
             action,
             payload,
-            incoming=TABLES[connection.version],
+            incoming=TOLD_BY_STATIONS[connection.version],
             transfer_hosts=transfer_hosts,
             security_profile=connection.session.station.settings.security_profile,
         )
@@ -104,10 +102,8 @@ async def call(
         return _refused("FormationViolation", f"the payload does not fit {action}: {invalid.keyword}")
     except NotSent as error:
         return StationReply(outcome=CommandOutcome.UNREACHABLE, error_code="NotSent", detail=str(error))
-    except (NoReply, ConnectionClosed) as error:
-        return StationReply(
-            outcome=CommandOutcome.UNCERTAIN, error_code="NoReply", detail=str(error) or "disconnected"
-        )
+    except NoReply as error:
+        return StationReply(outcome=CommandOutcome.UNCERTAIN, error_code="NoReply", detail=str(error))
     except CallError as error:
         return StationReply(outcome=CommandOutcome.REJECTED, error_code=error.code, detail=error.description)
     return StationReply(outcome=_outcome(reply), payload=reply)
@@ -143,16 +139,21 @@ async def rotate_password(connection: Connection, timeout_s: float) -> StationRe
     await session.house.offer_password(session.station, password)
     requests = requests_16 if connection.is_16 else requests_2x
     reply = await call(connection, *requests.set_password(password), timeout_s, Priority.OPERATOR)
-    if connection.is_16:
-        accepted = reply.outcome is CommandOutcome.ACCEPTED
-    else:
-        results: list[Json] = (reply.payload or {}).get("setVariableResult") or [{}]
-        accepted = results[0].get("attributeStatus") in ("Accepted", "RebootRequired")
-        if reply.outcome is CommandOutcome.ACCEPTED and not accepted:
-            reply = _refused("Rejected", str(results[0].get("attributeStatus")))
-    if reply.outcome is not CommandOutcome.UNCERTAIN:
-        await session.house.password_answered(session.station, accepted)
+    if reply.outcome is CommandOutcome.UNCERTAIN:
+        return reply
+    word = _said(reply, "status" if connection.is_16 else "attributeStatus")
+    if reply.outcome is CommandOutcome.ACCEPTED and word not in ("Accepted", "RebootRequired"):
+        reply = _refused("Rejected", word)
+    # After a reboot to come it opens with the new one, until then with the old.
+    if word != "RebootRequired":
+        await session.house.password_answered(session.station, word == "Accepted")
     return reply
+
+
+def _said(reply: StationReply, name: str) -> str:
+    payload = reply.payload or {}
+    results: list[Json] = payload.get("setVariableResult") or [payload]
+    return str(results[0].get(name) or "")
 
 
 async def renew_certificate(connection: Connection, timeout_s: float) -> StationReply:

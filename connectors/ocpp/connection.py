@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from datetime import datetime
 
 from websockets.asyncio.server import ServerConnection
 
@@ -12,17 +13,26 @@ from connectors.ocpp.limits import LimitControl
 from connectors.ocpp.rpc import Rpc
 from connectors.ocpp.schemas import Version
 from connectors.ocpp.session import StationSession
-from connectors.ocpp.v2x import V21, V201
+from connectors.ocpp.v2x import NOT_SERVED_21, NOT_SERVED_201, V21, V201
 from connectors.ocpp.v16 import ACTIONS as V16
 
 TABLES: dict[Version, ActionTable] = {Version.V16: V16, Version.V201: V201, Version.V21: V21}
+TOLD_BY_STATIONS: dict[Version, frozenset[str]] = {
+    Version.V16: frozenset(V16),
+    Version.V201: frozenset(V201) | NOT_SERVED_201,
+    Version.V21: frozenset(V21) | NOT_SERVED_21,
+}
 BEFORE_ACCEPTED = ("BootNotification",)
 
 
 class Connection:
-    """`generation` names it: only the newest of a station counts."""
+    """`generation` names it: only the newest of a station counts. `is_claimed`: the house knows that.
+    `password_undecided`: a new password is out, and the station has not said what it made of it."""
 
-    __slots__ = ("bucket", "generation", "limits", "rpc", "session", "socket")
+    __slots__ = (
+        "bucket", "generation", "is_claimed", "limits", "password_undecided", "renewal_asked_at",
+        "rpc", "session", "socket",
+    )  # fmt: skip
 
     def __init__(self, socket: ServerConnection, session: StationSession, rpc: Rpc) -> None:
         self.socket = socket
@@ -31,6 +41,9 @@ class Connection:
         self.limits = LimitControl(session, rpc)
         self.bucket = Bucket()
         self.generation = secrets.token_hex(8)
+        self.is_claimed = False
+        self.password_undecided = False
+        self.renewal_asked_at: datetime | None = None
 
     @property
     def version(self) -> Version:

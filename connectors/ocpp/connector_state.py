@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Protocol
 
 from models.charger import ConnectorStatus
 
@@ -66,17 +67,45 @@ _USABLE = frozenset(ConnectorState) - {
 _OUT = frozenset({ConnectorState.FAULTED, ConnectorState.OUT_OF_SERVICE})
 
 
+_BY_STATUS = {
+    ConnectorStatus.AVAILABLE: ConnectorState.FREE,
+    ConnectorStatus.OCCUPIED: ConnectorState.OCCUPIED,
+    ConnectorStatus.RESERVED: ConnectorState.RESERVED,
+    ConnectorStatus.FAULTED: ConnectorState.FAULTED,
+}
+_MOST_TURNS = 120
+
+
+class Seen(Protocol):
+    """A connector as it stood when its line was held last."""
+
+    @property
+    def status(self) -> ConnectorStatus: ...
+    @property
+    def status_at(self) -> datetime | None: ...
+    @property
+    def state_since(self) -> datetime | None: ...
+    @property
+    def changes_last_hour(self) -> int: ...
+    @property
+    def fault_code(self) -> str: ...
+
+
 class ConnectorTrack:
     """One connector's state, since when, and how often it turned between usable and not within an hour."""
 
     __slots__ = ("_turns", "at", "fault_code", "since", "state")
 
-    def __init__(self) -> None:
-        self.state = ConnectorState.UNKNOWN
-        self.since: datetime | None = None
-        self.at: datetime | None = None
-        self.fault_code = ""
-        self._turns: deque[datetime] = deque(maxlen=120)
+    def __init__(self, seen: Seen | None = None) -> None:
+        """`seen`: what is known of it from before."""
+        self.state = _BY_STATUS.get(seen.status, ConnectorState.UNKNOWN) if seen else ConnectorState.UNKNOWN
+        self.since: datetime | None = seen.state_since if seen else None
+        self.at: datetime | None = seen.status_at if seen else None
+        self.fault_code = seen.fault_code if seen else ""
+        self._turns: deque[datetime] = deque(maxlen=_MOST_TURNS)
+        if seen is not None and self.since is not None:
+            # When each of them was, nobody wrote down: all count from the last.
+            self._turns.extend([self.since] * min(seen.changes_last_hour, _MOST_TURNS))
 
     @property
     def status(self) -> ConnectorStatus:
@@ -89,8 +118,11 @@ class ConnectorTrack:
         return len(self._turns)
 
     def report(self, word: str, at: datetime, fault_code: str = "") -> bool:
-        """A StatusNotification. False where it is older than what is known: nothing has changed."""
-        state = _BY_WORD.get(word, ConnectorState.UNKNOWN)
+        """A StatusNotification. False where it is older than what is known, or no word of OCPP: nothing has
+        changed."""
+        state = _BY_WORD.get(word)
+        if state is None:
+            return False
         if word == "Occupied" and self.state in _BY_CHARGING_STATE.values():
             state = self.state  # the transaction knows it better
         return self._move(state, at, fault_code)

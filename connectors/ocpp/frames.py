@@ -19,6 +19,7 @@ MAX_ID = 36
 UNREADABLE_ID = "-1"
 """OCPP 2.0.1 part 4, 4.2.3: the id of an answer to a message whose own id could not be read."""
 
+_REPLIES = ("3", "3.0", "4", "4.0", "5", "5.0")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _BRACKET = re.compile(r"[\[\]{}]")
 _BY_KEYWORD = {
@@ -54,11 +55,12 @@ _ERRORS_2X = {
 
 
 class Unreadable(Exception):
-    """No frame. `message_id` is the sender's where that much could be read."""
+    """No frame. `message_id` is the sender's where that much could be read. `is_reply`: meant as an answer to
+    us, so that none is due."""
 
-    def __init__(self, message_id: str = UNREADABLE_ID) -> None:
+    def __init__(self, message_id: str = UNREADABLE_ID, *, is_reply: bool = False) -> None:
         super().__init__(message_id)
-        self.message_id = message_id
+        self.message_id, self.is_reply = message_id, is_reply
 
 
 def parse(raw: str | bytes) -> list[Any]:
@@ -78,7 +80,7 @@ def parse(raw: str | bytes) -> list[Any]:
     if not isinstance(message_id, str) or not 0 < len(message_id) <= MAX_ID:
         raise Unreadable
     if len(parts) < 3 or type(parts[0]) is not int:
-        raise Unreadable(message_id)
+        raise Unreadable(message_id, is_reply=str(parts[0]) in _REPLIES)
     return parts
 
 

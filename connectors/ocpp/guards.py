@@ -47,14 +47,16 @@ def check_call(
 
 
 def _variables(payload: Json) -> list[tuple[str, str]]:
-    """(name, value) of a configuration change in either generation."""
-    if "key" in payload:
-        return [(str(payload["key"]), str(payload.get("value", "")))]
+    """(name, value) of a configuration change in either generation; names in lower case, as case does not
+    count in them (CiString, identifierString)."""
     items = payload.get("setVariableData")
-    return [
+    found = [
         (str(_object(item.get("variable")).get("name", "")), str(item.get("attributeValue", "")))
         for item in map(_object, cast("list[Any]", items) if isinstance(items, list) else [])
     ]
+    if "key" in payload:
+        found.append((str(payload["key"]), str(payload.get("value", ""))))
+    return [(name.strip().lower(), value) for name, value in found]
 
 
 def _object(value: Any) -> Json:
@@ -62,18 +64,18 @@ def _object(value: Any) -> Json:
 
 
 def _no_passwords(action: str, payload: Json) -> None:
-    if action not in ("ChangeConfiguration", "SetVariables"):
-        return
-    if any(name in ("AuthorizationKey", "BasicAuthPassword") for name, _ in _variables(payload)):
+    changed = _variables(payload) if action in ("ChangeConfiguration", "SetVariables") else []
+    in_profile = "basicAuthPassword" in _object(payload.get("connectionData"))  # 2.1's SetNetworkProfile
+    if in_profile or any(name in ("authorizationkey", "basicauthpassword") for name, _ in changed):
         raise Refused("SecurityError", "passwords are changed by rotation, which keeps both ends in step")
 
 
 def _no_downgrade(action: str, payload: Json, security_profile: int) -> None:
     """A station's security profile is never lowered over OCPP (2.0.1 part 2, A05.FR.02)."""
-    asked = [value for name, value in _variables(payload) if name == "SecurityProfile"]
+    asked = [value for name, value in _variables(payload) if name == "securityprofile"]
     if action == "SetNetworkProfile":
         asked = [str(_object(payload.get("connectionData")).get("securityProfile", ""))]
-    if any(not value.isdigit() or int(value) < security_profile for value in asked):
+    if any(not value.isdecimal() or int(value) < security_profile for value in asked):
         raise Refused("SecurityError", "a security profile is never lowered")
 
 
@@ -87,16 +89,28 @@ def _no_foreign_constraints(action: str, payload: Json) -> None:
 def _known_hosts(payload: Json, transfer_hosts: Collection[str]) -> None:
     """Every address in a command must be on the list: a station fetches firmware from wherever it is told."""
     for url in _addresses(payload):
-        host = urlsplit(url).hostname or ""
+        host = _host_of(url)
         if host not in transfer_hosts:
             raise Refused("SecurityError", f"{host or 'this address'} is not on the list of transfer hosts")
 
 
-def _addresses(value: Any) -> list[str]:
+def _host_of(url: str) -> str:
+    """The one host that every reader of the address sees; empty where readers may differ: some take a
+    backslash for a slash, some drop spaces and controls."""
+    if "\\" in url or any(character <= " " or character == "\x7f" for character in url):
+        return ""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _addresses(value: Any, name: str = "") -> list[str]:
+    """What looks like one, and what stands where one belongs: `location`, `remoteLocation`, `ocppCsmsUrl`."""
     if isinstance(value, dict):
-        return [url for item in cast(Json, value).values() for url in _addresses(item)]
+        return [url for key, item in cast(Json, value).items() for url in _addresses(item, key)]
     if isinstance(value, list):
-        return [url for item in cast("list[Any]", value) for url in _addresses(item)]
-    if isinstance(value, str) and "://" in value:
+        return [url for item in cast("list[Any]", value) for url in _addresses(item, name)]
+    if isinstance(value, str) and ("://" in value or name.lower().endswith(("location", "url"))):
         return [value]
     return []

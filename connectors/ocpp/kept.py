@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from connectors.ocpp.action import Action
+from connectors.ocpp.redaction import masked
 from connectors.ocpp.rpc import Answer
 from connectors.ocpp.schemas import Json
 from connectors.ocpp.session import StationSession
@@ -12,7 +13,7 @@ _MOST_ITEMS = 1_000
 
 
 def kept(kind: StationEventKind, action: str, *fields: str, answer: Json | None = None) -> Action:
-    """An Action that logs `fields` of the payload under `kind` and answers `answer`."""
+    """An Action that logs `fields` of the payload, without secrets, under `kind` and answers `answer`."""
     reply = answer or {}
 
     async def handle(session: StationSession, payload: Json) -> Answer:
@@ -21,7 +22,7 @@ def kept(kind: StationEventKind, action: str, *fields: str, answer: Json | None 
             value = payload.get(field)
             if value is not None:
                 body[field] = value[:_MOST_ITEMS] if isinstance(value, list | str) else value
-        await session.note(kind, body)
+        await session.note(kind, masked(body))
         return Answer(reply)
 
     return Action(handle)

@@ -1,13 +1,15 @@
 """Charging limits at one station: set, cleared, read back.
 
-*Accepted is not applied.* A limit counts as applied once it was seen: in Current.Offered or Power.Offered, in
-the composite schedule, or in a meter that shows no more than it allows.
+*Accepted is not applied.* A limit counts as applied only once it was seen: in Current.Offered or
+Power.Offered, in a meter that shows no more than it allows, or, where nothing charges, in the composite
+schedule. What a charging connector shows outranks that: some stations report a profile and do not obey it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from connectors.ocpp import charging_profiles as profiles
@@ -21,17 +23,26 @@ from connectors.ocpp.v16 import requests as requests_16
 from models.charging_limit import ChargingLimit, LimitPurpose, LimitReply, LimitState, ReadBack
 
 _CALL_S = 20.0
-_METER_WAIT_S = 5.0
+_SETTLE_S = 6.0
+_METER_ASKS = 3
 _COMPOSITE_S = 3600
+_STARTS_NOW = timedelta(seconds=5)
+
+Seen = tuple[float, ReadBack]
+"""kW, and how they were seen."""
 
 
 class LimitControl:
-    """The limits of one connection. `settle_s`: how long a station may take to offer what it was told."""
+    """The limits of one connection. `settle_s`: how long a station may take to offer what it was told.
 
-    def __init__(self, session: StationSession, rpc: Rpc, settle_s: float = _METER_WAIT_S) -> None:
+    Limits of one connector follow each other; those of several connectors run side by side."""
+
+    def __init__(self, session: StationSession, rpc: Rpc, settle_s: float = _SETTLE_S) -> None:
         self._session, self._rpc, self._settle_s = session, rpc, settle_s
         self._unit: RateUnit | None = None
-        self._unit_asked = False
+        self._unit_asked, self._asking_unit = False, asyncio.Lock()
+        self._in_turn: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._listeners: set[asyncio.Queue[tuple[int, list[Json]]]] = set()
 
     @property
     def _is_16(self) -> bool:
@@ -39,45 +50,73 @@ class LimitControl:
 
     async def apply(self, limit: ChargingLimit) -> LimitReply:
         """Set a limit and look whether it is obeyed. Never raises for what the station does."""
-        reply = await self._set(limit)
-        if reply.state is LimitState.ACCEPTED:
-            reply = await self._read_back(limit, reply)
-        await self._session.house.limit(limit, reply)
-        return reply
+        async with self._in_turn[limit.connector_number]:
+            return await self._apply(limit)
 
     async def clear(self, limit: ChargingLimit) -> LimitReply:
-        """Clear the limit of a place and purpose. Where that was the default, the failsafe comes back."""
-        traits = self._session.station.settings.traits
-        request = profiles.clear_request(limit.purpose, limit.connector_number, traits, self._rpc.version)
-        reply = await self._call(limit, *request, done=LimitState.CLEARED)
-        if "Unknown" in reply.vendor_code:  # nothing was there: cleared all the same
-            reply = reply.model_copy(update={"state": LimitState.CLEARED})
-        await self._session.house.limit(limit, reply)
-        if reply.state is LimitState.CLEARED and limit.purpose is LimitPurpose.DEFAULT:
-            await self.install_failsafe()
-        return reply
+        """Clear the limit of a place and purpose. Where that was a connector's default, its failsafe comes
+        back."""
+        number = limit.connector_number
+        async with self._in_turn[number]:
+            traits = self._session.station.settings.traits
+            request = profiles.clear_request(limit.purpose, number, traits, self._rpc.version)
+            reply = await self._call(limit, *request, done=LimitState.CLEARED)
+            if reply.vendor_code.startswith("Unknown"):  # nothing was there: cleared all the same
+                reply = reply.model_copy(update={"state": LimitState.CLEARED})
+            await self._session.house.limit(limit, reply)
+            if reply.state is LimitState.CLEARED and limit.purpose is LimitPurpose.DEFAULT:
+                # Of this connector only: the others may hold limits of their own in the failsafe's place.
+                for failsafe in self._failsafe():
+                    if failsafe.connector_number == number:
+                        await self._apply(failsafe)
+            return reply
 
     async def install_failsafe(self) -> None:
         """What connectors may draw when nobody tells them anything. Offline with no profile is unlimited."""
-        station = self._session.station
-        failsafe_kw, connectors = station.settings.failsafe_kw, sorted(station.connectors)
-        if failsafe_kw is None or not connectors:
-            return
-        for limit in profiles.failsafe(
-            station.station_id, station.tenant_id, connectors, failsafe_kw, _phases(station.settings.phases)
-        ):
+        for limit in self._failsafe():
             if (await self.apply(limit)).state is LimitState.UNREACHABLE:
                 return
 
+    def _failsafe(self) -> list[ChargingLimit]:
+        station = self._session.station
+        settings, connectors = station.settings, sorted(station.connectors)
+        if settings.failsafe_kw is None or not connectors:
+            return []
+        return profiles.failsafe(
+            station.station_id, station.tenant_id, connectors, settings.failsafe_kw, _phases(settings.phases)
+        )
+
+    async def _apply(self, limit: ChargingLimit) -> LimitReply:
+        due = _due(limit, datetime.now(UTC))
+        reply = await self._set(due)
+        if reply.state is LimitState.ACCEPTED:
+            reply = await self._read_back(due, reply)
+        await self._session.house.limit(limit, reply)
+        return reply
+
     async def _set(self, limit: ChargingLimit) -> LimitReply:
-        traits = self._session.station.settings.traits
+        traits, now = self._session.station.settings.traits, datetime.now(UTC)
+
+        def refused(why: str) -> LimitReply:
+            return LimitReply(limit_id=limit.limit_id, state=LimitState.REFUSED, detail=why)
+
+        if limit.starts_at is not None and limit.starts_at > now:
+            # Installed now it would replace the limit in force, and leave its place open until it starts.
+            return refused("it is not its time yet: send it when it starts")
+        if limit.purpose is LimitPurpose.TRANSACTION and not await self._runs(limit):
+            return refused("its transaction does not run there")
         if limit.phases is not None and traits.unit is None:
             await self._learn_unit()
         try:
-            request = profiles.set_request(limit, traits, self._rpc.version, datetime.now(UTC), self._unit)
+            request = profiles.set_request(limit, traits, self._rpc.version, now, self._unit)
         except ValueError as wrong:
-            return LimitReply(limit_id=limit.limit_id, state=LimitState.REFUSED, detail=str(wrong))
+            return refused(str(wrong))
         return await self._call(limit, *request, done=LimitState.ACCEPTED)
+
+    async def _runs(self, limit: ChargingLimit) -> bool:
+        running = (await self._session.open_transactions()).values()
+        place = (limit.connector_number, limit.session_ref)
+        return any((one.facts.connector_number, one.facts.session_ref) == place for one in running)
 
     async def _call(self, limit: ChargingLimit, action: str, payload: Json, done: LimitState) -> LimitReply:
         def said(state: LimitState, vendor_code: str = "", detail: str = "") -> LimitReply:
@@ -99,61 +138,90 @@ class LimitControl:
 
     async def _learn_unit(self) -> None:
         """Once per connection. No answer is an answer: then A is taken (OCPP's usual one for AC)."""
-        if self._unit_asked:
-            return
-        self._unit_asked = True
         requests = requests_16 if self._is_16 else requests_2x
-        try:
-            reply = await self._rpc.call(*requests.ask_rate_unit(), _CALL_S, Priority.LOAD)
-        except (CallError, NoReply, NotSent):
-            return
-        words = requests.read_rate_unit(reply)
-        if "A" in words.split(",") or "Current" in words:
-            self._unit = "A"
-        elif "W" in words.split(",") or "Power" in words:
-            self._unit = "W"
+        async with self._asking_unit:
+            if self._unit_asked:
+                return
+            self._unit_asked = True
+            try:
+                reply = await self._rpc.call(*requests.ask_rate_unit(), _CALL_S, Priority.LOAD)
+            except (CallError, NoReply, NotSent):
+                return
+        words = {word.strip() for word in requests.read_rate_unit(reply).split(",")}
+        self._unit = "A" if words & {"A", "Current"} else "W" if words & {"W", "Power"} else None
 
     # --- read back --------------------------------------------------------------------------------------
 
     async def _read_back(self, limit: ChargingLimit, reply: LimitReply) -> LimitReply:
         wanted_kw = profiles.limit_at(limit, datetime.now(UTC))
         if wanted_kw == float("inf"):
-            return reply.model_copy(update={"detail": "its time has not come: nothing to be seen yet"})
-        seen = await self._offered(limit, wanted_kw)
-        if seen is None or not profiles.is_obeyed(wanted_kw, seen[0]):
-            composite_kw = await self._composite(limit)
-            seen = (composite_kw, ReadBack.COMPOSITE_SCHEDULE) if composite_kw is not None else seen
+            return reply.model_copy(update={"detail": "it is over already: nothing can be seen of it"})
+        seen = await self._offered(limit, wanted_kw) or await self._composite(limit)
         if seen is None:
             return reply.model_copy(update={"detail": "the station shows nothing of it"})
         shown_kw, by = seen
         seen_as = {"read_back_kw": round(shown_kw, 3), "read_back_by": by}
-        if profiles.is_obeyed(wanted_kw, shown_kw):
+        if profiles.keeps(limit, wanted_kw, shown_kw):
             return reply.model_copy(update={**seen_as, "state": LimitState.APPLIED})
-        detail = f"asked for {wanted_kw:g} kW, shows {shown_kw:g} kW"
+        detail = f"asked for {wanted_kw:g} kW, shows {shown_kw:.4g} kW"
         return reply.model_copy(update={**seen_as, "detail": detail})
 
-    async def _offered(self, limit: ChargingLimit, wanted_kw: float) -> tuple[float, ReadBack] | None:
-        """Meter values of the connector, asked for; the first that keep the limit, or else the newest."""
-        if limit.connector_number < 1 or await self._session.at_connector(limit.connector_number) is None:
+    async def _offered(self, limit: ChargingLimit, wanted_kw: float) -> Seen | None:
+        """What the charging connectors in its reach show, asked for: the first that keeps the limit, or else
+        the newest. None where none charges or says anything."""
+        reach = await self._charging_in_reach(limit)
+        if not reach:
             return None
-        heard: asyncio.Queue[list[Json]] = asyncio.Queue(16)
-
-        def listen(number: int, values: list[Json]) -> None:
-            if number == limit.connector_number and not heard.full():
-                heard.put_nowait(values)
-
-        self._session.on_meter, last = listen, None
+        heard: asyncio.Queue[tuple[int, list[Json]]] = asyncio.Queue()
+        self._listeners.add(heard)
+        self._session.on_meter = self._hear
+        shown: dict[int, Seen] = {}
         try:
             async with asyncio.timeout(self._settle_s):
-                await self._ask_for_meter(limit.connector_number)
-                while True:
-                    last = self._shown(await heard.get(), limit) or last
-                    if last is not None and profiles.is_obeyed(wanted_kw, last[0]):
-                        return last
+                while True:  # asked again: a station takes its time, and its own interval may be a minute
+                    for number in reach:
+                        await self._ask_for_meter(number)
+                    seen = await self._heard(limit, wanted_kw, heard, shown, reach)
+                    if seen is not None:
+                        return seen
         except TimeoutError:
-            return last
+            return _together(limit, shown, reach)
         finally:
-            self._session.on_meter = None
+            self._listeners.discard(heard)
+            if not self._listeners:
+                self._session.on_meter = None
+
+    async def _heard(
+        self,
+        limit: ChargingLimit,
+        wanted_kw: float,
+        heard: asyncio.Queue[tuple[int, list[Json]]],
+        shown: dict[int, Seen],
+        reach: list[int],
+    ) -> Seen | None:
+        """Puts what is heard into `shown`, until it keeps the limit, or it is time to ask again (None)."""
+        try:
+            async with asyncio.timeout(self._settle_s / _METER_ASKS):
+                while True:
+                    number, values = await heard.get()
+                    found = self._shown(values, limit) if number in reach else None
+                    if found is not None:
+                        shown[number] = found
+                    seen = _together(limit, shown, reach)
+                    if seen is not None and profiles.keeps(limit, wanted_kw, seen[0]):
+                        return seen
+        except TimeoutError:
+            return None
+
+    def _hear(self, number: int, values: list[Json]) -> None:
+        for listener in self._listeners:
+            listener.put_nowait((number, values))
+
+    async def _charging_in_reach(self, limit: ChargingLimit) -> list[int]:
+        running = (await self._session.open_transactions()).values()
+        charging = {one.facts.connector_number for one in running} - {0}
+        number = limit.connector_number
+        return sorted(charging) if number == 0 else sorted(charging & {number})
 
     async def _ask_for_meter(self, number: int) -> None:
         body: Json = {"requestedMessage": "MeterValues"}
@@ -163,23 +231,41 @@ class LimitControl:
         except (CallError, NoReply, NotSent):
             return  # its own interval will bring them, or the composite schedule will do
 
-    def _shown(self, values: list[Json], limit: ChargingLimit) -> tuple[float, ReadBack] | None:
+    def _shown(self, values: list[Json], limit: ChargingLimit) -> Seen | None:
         offered = profiles.offered_kw(values, limit.phases, limit.voltage_v)
         if offered is not None:
             return offered
         powers = [s.power_kw for s in samples_of(values, datetime.now(UTC)) if s.power_kw is not None]
         return (powers[-1], ReadBack.METER) if powers else None
 
-    async def _composite(self, limit: ChargingLimit) -> float | None:
-        request = profiles.composite_request(
-            limit.connector_number, _COMPOSITE_S, self._rpc.version, self._unit
-        )
+    async def _composite(self, limit: ChargingLimit) -> Seen | None:
+        traits = self._session.station.settings.traits
+        unit = "W" if limit.phases is None else traits.unit or self._unit
+        request = profiles.composite_request(limit.connector_number, _COMPOSITE_S, self._rpc.version, unit)
         try:
             reply = await self._rpc.call(*request, _CALL_S, Priority.LOAD)
         except (CallError, NoReply, NotSent):
             return None
         now = datetime.now(UTC)
-        return profiles.read_composite(reply, self._rpc.version, now, limit.phases, limit.voltage_v, now)
+        found = profiles.read_composite(reply, self._rpc.version, now, limit.phases, limit.voltage_v, now)
+        return None if found is None else (found, ReadBack.COMPOSITE_SCHEDULE)
+
+
+def _due(limit: ChargingLimit, now: datetime) -> ChargingLimit:
+    """A start a moment ahead is the caller's clock: it means now."""
+    starts_at = limit.starts_at
+    is_due = starts_at is not None and now < starts_at <= now + _STARTS_NOW
+    return limit.model_copy(update={"starts_at": now}) if is_due else limit
+
+
+def _together(limit: ChargingLimit, shown: dict[int, Seen], reach: list[int]) -> Seen | None:
+    """A station's limit is for the sum of its connectors, a default for each; None until all have spoken."""
+    if set(shown) != set(reach):
+        return None
+    powers_kw = [kw for kw, _ in shown.values()]
+    total_kw = sum(powers_kw) if limit.purpose is LimitPurpose.STATION else max(powers_kw)
+    weakest = max((by for _, by in shown.values()), key=list(ReadBack).index)
+    return total_kw, weakest
 
 
 def _phases(number: int | None) -> Literal[1, 2, 3] | None:

@@ -12,6 +12,8 @@ from connectors.ocpp.schemas import Json
 
 ENERGY = "Energy.Active.Import.Register"
 _LINE_PHASES = ("L1", "L2", "L3", "L1-N", "L2-N", "L3-N")
+_ELSEWHERE = ("Inlet", "EV", "Upstream")
+"""Locations beside the outlet: the whole station's supply, the vehicle's own meter."""
 _MOST_WH = 1e12
 _MOST_DIGITS = 9
 
@@ -68,6 +70,8 @@ def _sample(value: Json, now: datetime) -> Sample:
     phases_w: dict[str, float] = {}
     unit_known, signed = True, None
     for item in cast("list[Json]", value.get("sampledValue") or []):
+        if item.get("location") in _ELSEWHERE:
+            continue
         measurand, phase = item.get("measurand", ENERGY), item.get("phase")
         if item.get("format") == "SignedData" or "signedMeterValue" in item:
             signed = item

@@ -1,39 +1,7 @@
-"""How a station's password is kept: salted SHA-256.
-
-Station passwords are made by us or the installer with 16 and more random bytes (OCPP security profile 1), so
-a slow hash would add nothing but a longer herd reconnect.
-"""
+"""How a station's password is made and kept: models/station_passwords.py, which the API needs too."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import secrets
+from models.station_passwords import NOBODY, hash_password, matches, new_password
 
-_KIND = "sha256"
-
-
-def _digest(salt: str, password: bytes) -> str:
-    return hashlib.sha256(salt.encode() + password).hexdigest()
-
-
-def hash_password(password: str | bytes) -> str:
-    salt = secrets.token_hex(8)
-    given = password.encode() if isinstance(password, str) else password
-    return f"{_KIND}${salt}${_digest(salt, given)}"
-
-
-def matches(kept: str, given: bytes) -> bool:
-    """Constant time in the password."""
-    kind, _, rest = kept.partition("$")
-    salt, _, digest = rest.partition("$")
-    return kind == _KIND and hmac.compare_digest(digest, _digest(salt, given))
-
-
-def new_password(*, as_text: bool) -> bytes:
-    """As OCPP wants it: 20 raw bytes (1.6), or 40 characters of text (2.x)."""
-    return secrets.token_hex(20).encode() if as_text else secrets.token_bytes(20)
-
-
-NOBODY = hash_password(secrets.token_hex(16))
-"""Compared with where a station is unknown, so that the answer takes as long."""
+__all__ = ["NOBODY", "hash_password", "matches", "new_password"]

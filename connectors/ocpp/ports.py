@@ -14,6 +14,19 @@ from models.charger import ConnectorStatus
 from models.charging_limit import ChargingLimit, LimitReply
 from models.station import StationEvent, StationIdentity, StationSettings
 
+LOST = "Lost"
+"""In place of a stop reason, where the station never told an end: no word of OCPP."""
+
+
+class LastSeen(Message):
+    """A connector as it stood when its line was held last."""
+
+    status: ConnectorStatus
+    status_at: UtcDatetime | None = None
+    state_since: UtcDatetime | None = None
+    changes_last_hour: int = 0
+    fault_code: str = ""
+
 
 class StationInfo(Message):
     """A charge point that has shown who it is. `connectors`: charger id by connector (1.6) or EVSE number."""
@@ -23,6 +36,7 @@ class StationInfo(Message):
     settings: StationSettings
     identity: StationIdentity = StationIdentity()
     connectors: dict[int, str] = {}
+    seen: dict[int, LastSeen] = {}
 
 
 class Credentials(Message):
@@ -46,8 +60,15 @@ class TransactionFacts(Message):
     started_at: UtcDatetime
     ended_at: UtcDatetime | None = None
     energy_wh: float | None = None
+    reason: str = ""
+    """Why it ended, as EndOfTransaction says it."""
     attempt_id: str | None = None
     stop_id: str | None = None
+
+    @property
+    def has_told_end(self) -> bool:
+        """Ended, and by the station's own word: what we took for lost gives way to an end that is told."""
+        return self.ended_at is not None and not is_lost(self.reason)
 
     @property
     def session_ref(self) -> str:
@@ -57,7 +78,7 @@ class TransactionFacts(Message):
 
 class StartOfTransaction(Message):
     """`meter_start_wh` None: the event that came first did not say; it is taken from the start when that
-    comes. `in_start`: this is the start itself."""
+    comes. `in_start`: this is the start itself. `clock_known` False: `started_at` is when it was told."""
 
     connector_number: int
     id_tag: str
@@ -66,6 +87,7 @@ class StartOfTransaction(Message):
     transaction_ref: str | None = None
     remote_start_id: int | None = None
     in_start: bool = True
+    clock_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +110,8 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class EndOfTransaction:
-    """`meter_stop_wh` None: it did not say. `findings`: checks that the end itself did not pass."""
+    """`meter_stop_wh` None: it did not say. `reason`: generation and the station's own word
+    ("ocpp1.6:Local"). `findings`: checks that the end itself did not pass."""
 
     ended_at: datetime
     meter_stop_wh: float | None
@@ -106,6 +129,11 @@ class ConnectorFacts:
     fault_code: str
 
 
+def is_lost(reason: str) -> bool:
+    """Whether an end (EndOfTransaction.reason) is our own conclusion from the station's silence."""
+    return reason.endswith(f":{LOST}")
+
+
 EvidenceOf = Callable[[TransactionFacts], list[RoutedEvidence]]
 
 
@@ -115,6 +143,10 @@ class House(Protocol):
     async def authenticate(self, shown: Credentials) -> StationInfo | None:
         """None for an unknown station, a wrong password, a wrong certificate and a profile below the agreed
         one alike, after the same work."""
+        ...
+
+    async def refreshed(self, station: StationInfo) -> StationInfo:
+        """The station as it is set now: an operator may have changed it since it connected."""
         ...
 
     async def claim(self, station: StationInfo, generation: str, version: str) -> None: ...
@@ -132,8 +164,15 @@ class House(Protocol):
         ...
 
     async def find(
-        self, station: StationInfo, *, transaction_id: int | None = None, transaction_ref: str | None = None
-    ) -> TransactionFacts | None: ...
+        self,
+        station: StationInfo,
+        *,
+        transaction_id: int | None = None,
+        transaction_ref: str | None = None,
+        ended_at: datetime | None = None,
+    ) -> TransactionFacts | None:
+        """The newest that fits all that is given."""
+        ...
 
     async def open_transactions(self, station: StationInfo) -> list[tuple[TransactionFacts, Register]]:
         """With what their registers have shown so far."""
@@ -154,8 +193,11 @@ class House(Protocol):
         """The first end stands; energy is folded from the whole journal of the transaction."""
         ...
 
-    async def late(self, station: StationInfo, facts: TransactionFacts, told: list[Told]) -> None:
-        """Told of a transaction after its end: kept, and its energy folded again."""
+    async def late(
+        self, station: StationInfo, facts: TransactionFacts, told: list[Told], evidence_of: EvidenceOf
+    ) -> None:
+        """Told of a transaction after its end: kept, and its energy folded again. What the evidence has said
+        before is not said again."""
         ...
 
     async def connector(

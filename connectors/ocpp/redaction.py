@@ -1,47 +1,85 @@
-"""Frames as an operator may see them: tokens and passwords are masked, whatever message they stand in."""
+"""Frames and log lines as an operator may see them: tokens and passwords are masked, wherever they stand."""
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast
 
 import orjson
 
+from connectors.ocpp.frames import is_too_deep
+
 _MASK = "***"
 _SECRET_KEYS = frozenset(
     {
-        "idTag", "parentIdTag", "idToken", "groupIdToken", "additionalIdToken", "password",
-        "basicAuthPassword", "csr", "hashValue", "customerIdentifier",
+        "idtag", "parentidtag", "idtoken", "idtokens", "groupidtoken", "additionalidtoken", "password",
+        "basicauthpassword", "apnpassword", "simpin", "csr", "hashvalue", "customeridentifier",
     }
 )  # fmt: skip
-_SECRET_NAMES = frozenset({"AuthorizationKey", "BasicAuthPassword"})
+_SECRET_NAME = re.compile(r"password|secret|authorizationkey|vpnkey|simpin|masterpassgroupid", re.IGNORECASE)
+_VALUES = frozenset({"value", "attributeValue", "actualValue"})
+_ADDRESS = re.compile(r"(?<=://)\S+")
 _MOST = 6_000
 
 
 def shown(text: str) -> str:
-    """A frame without secrets, at most 6,000 characters. What is no JSON is shown in its first 200."""
-    try:
-        frame: Any = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return text[:200]
-    return orjson.dumps(_masked(frame)).decode()[:_MOST]
+    """A frame without secrets, at most 6,000 characters. What is no JSON is shown up to where a payload would
+    begin, at most 200 characters."""
+    frame = _read(text)
+    if frame is None:
+        return text.partition("{")[0][:200]
+    if isinstance(frame, list) and "NotifyCustomerInformation" in cast("list[Any]", frame[2:3]):
+        return f'[2,"{_MASK}","NotifyCustomerInformation",{{}}]'  # personal, whatever it says
+    return orjson.dumps(masked(frame)).decode()[:_MOST]
 
 
-def _masked(value: Any) -> Any:
+def masked(value: Any, names_secret: bool = False) -> Any:
+    """The same without secrets. `names_secret`: it stands in a variable whose value is one."""
+    if isinstance(value, str):
+        return _text(value)
     if isinstance(value, list):
-        return [_masked(item) for item in cast("list[Any]", value)]
+        return [masked(item, names_secret) for item in cast("list[Any]", value)]
     if not isinstance(value, dict):
         return value
     node = cast("dict[str, Any]", value)
-    names_secret = node.get("key") in _SECRET_NAMES or _variable(node) in _SECRET_NAMES
+    variable = node.get("variable")
+    name = cast("dict[str, Any]", variable).get("name") if isinstance(variable, dict) else node.get("key")
+    secret = names_secret or (isinstance(name, str) and _SECRET_NAME.search(name) is not None)
     return {
-        key: _MASK
-        if (key in _SECRET_KEYS and isinstance(item, str))
-        or (names_secret and key in ("value", "attributeValue"))
-        else _masked(item)
+        key: _hidden(item)
+        if key.lower() in _SECRET_KEYS
+        or (secret and key in _VALUES)
+        or (key == "key" and "server" in node)  # a VPN's shared key
+        else masked(item, secret)
         for key, item in node.items()
     }
 
 
-def _variable(node: dict[str, Any]) -> Any:
-    variable = node.get("variable")
-    return cast("dict[str, Any]", variable).get("name") if isinstance(variable, dict) else None
+def _hidden(value: Any) -> Any:
+    """2.x says {"idToken": {"idToken": "...", "type": "..."}}: the inner one is the secret."""
+    if isinstance(value, dict):
+        return masked(value)
+    return [_hidden(item) for item in cast("list[Any]", value)] if isinstance(value, list) else _MASK
+
+
+def _text(text: str) -> str:
+    """Addresses lose what opens their doors; JSON within JSON (DataTransfer) is read as such."""
+    inner = _read(text) if text.lstrip()[:1] in ("{", "[") else None
+    if inner is not None:
+        return orjson.dumps(masked(inner)).decode()
+    return _ADDRESS.sub(_address, text)
+
+
+def _address(found: re.Match[str]) -> str:
+    """Without user, password and query: uploads are often signed in it."""
+    _, user, rest = found[0].rpartition("@")
+    place, query, _ = rest.partition("?")
+    return (f"{_MASK}@" if user else "") + place + (f"?{_MASK}" if query else "")
+
+
+def _read(text: str) -> Any:
+    """None where it is no JSON, or nests deeper than is read anywhere."""
+    try:
+        return None if is_too_deep(text) else orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None

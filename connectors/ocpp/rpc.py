@@ -32,12 +32,11 @@ from connectors.ocpp.frames import (
     error_of,
     parse,
 )
-from connectors.ocpp.schemas import Invalid, Json, Schemas, Version, schemas_of
+from connectors.ocpp.schemas import Dropped, Invalid, Json, Schemas, Version, schemas_of
 
 _log = structlog.get_logger(__name__)
 
-_MAX_QUEUED_CALLS = 64
-_MAX_WAITING = 64
+_MAX_QUEUED_CALLS = _MAX_WAITING = 64
 
 
 class CallError(Exception):
@@ -98,14 +97,15 @@ Handler = Callable[[str, Json], Awaitable[Answer]]
 
 
 class _Call:
-    """One CALL of ours, from the queue to its result."""
+    """One CALL of ours: its turn on the line, then its result."""
 
-    __slots__ = ("action", "deadline", "message_id", "payload", "result", "sent")
+    __slots__ = ("message_id", "result", "sent", "turn")
 
-    def __init__(self, action: str, payload: Json, deadline: float) -> None:
-        self.action, self.payload, self.deadline = action, payload, deadline
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
         self.message_id = str(uuid.uuid4())
-        self.result: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
+        self.turn: asyncio.Future[None] = loop.create_future()
+        self.result: asyncio.Future[Json] = loop.create_future()
         self.sent = False
 
 
@@ -129,11 +129,10 @@ class Rpc:
         drop: Callable[[], None],
         counts: Counter[str] | None = None,
     ) -> None:
-        self.version = version
-        self.state = State.IDLE
+        self.version, self.state = version, State.IDLE
         self.counts: Counter[str] = Counter() if counts is None else counts
         self.watch: Callable[[str, str], None] | None = None
-        self.dropped_field: Callable[[str, str], None] | None = None
+        self.dropped_field: Dropped | None = None
         self.repaired: Callable[[str, Json], None] | None = None
         self._schemas: Schemas = schemas_of(version)
         self._send, self._handle, self._rules, self._drop = send, handle, rules, drop
@@ -154,18 +153,19 @@ class Rpc:
         try:
             frame = parse(raw)
         except Unreadable as unreadable:
-            awaited = self._awaited
-            if awaited is not None and awaited.message_id == unreadable.message_id:
-                if not awaited.result.done():
-                    awaited.result.set_exception(NoReply("the reply cannot be read"))
-                return
-            await self._error(unreadable.message_id, error_code(self.version, "frame"), "unreadable")
+            call = self._awaited
+            if call is not None and call.message_id == unreadable.message_id:
+                _end(call.result, NoReply("the reply cannot be read"))
+            elif unreadable.is_reply:
+                self.counts["late or unsolicited reply"] += 1
+            else:
+                await self._error(unreadable.message_id, error_code(self.version, "frame"), "unreadable")
             return
         kind, message_id = frame[0], frame[1]
         if kind == CALL:
             await self._take_call(message_id, frame)
         elif kind in (RESULT, ERROR):
-            await self._take_reply(kind, message_id, frame)
+            self._take_reply(kind, message_id, frame)
         elif kind == SEND and self.version is Version.V21:
             await self._take_send(frame)
         elif kind == RESULT_ERROR and self.version is Version.V21:
@@ -263,18 +263,18 @@ class Rpc:
             elif message_id is not None:
                 await self._error(message_id, "InternalError", "")
         else:
-            if message_id is not None:
-                await self._say([RESULT, message_id, answer.payload])
-            if answer.then is not None:
-                self._afterwards(answer.then())
+            said = message_id is None or await self._say([RESULT, message_id, answer.payload])
+            if said and answer.then is not None:
+                self._afterwards(answer.then)
 
-    def _afterwards(self, work: Awaitable[None]) -> None:
+    def _afterwards(self, then: Callable[[], Awaitable[None]]) -> None:
         async def run() -> None:
             try:
-                await work
+                await then()
             except (CallError, NotSent, NoReply) as error:
                 self.counts[f"afterwards {type(error).__name__}"] += 1
             except Exception as error:  # noqa: BLE001  the answer stands; what follows must not end the loop
+                self.counts["afterwards failed"] += 1
                 _log.warning("ocpp follow-up failed", error=type(error).__name__, exc_info=error)
 
         task = asyncio.create_task(run())
@@ -283,14 +283,22 @@ class Rpc:
 
     async def _error(self, message_id: str, code: str, text: str) -> None:
         self.counts[f"refused {code}"] += 1
-        await self._say([ERROR, message_id, code, text, {}])  # never an echo of what was sent
+        await self._say([ERROR, message_id, code, text[:255], {}])  # never an echo of what was sent
 
-    async def _say(self, frame: list[Any]) -> None:
-        if self.state is not State.CLOSED:
-            text = orjson.dumps(frame).decode()
-            if self.watch is not None:
-                self.watch("out", text)
+    async def _say(self, frame: list[Any]) -> bool:
+        """False: the line is closed or broke. That ends neither the reader nor the worker: each sees it for
+        himself, and a worker that died of it would leave a reader waiting for room for ever."""
+        if self.state is State.CLOSED:
+            return False
+        text = orjson.dumps(frame).decode()
+        if self.watch is not None:
+            self.watch("out", text)
+        try:
             await self._send(text)
+        except Exception:  # noqa: BLE001  whatever the transport raises
+            self.counts["send failed"] += 1
+            return False
+        return True
 
     # --- to the station ---------------------------------------------------------------------------------
 
@@ -303,20 +311,23 @@ class Rpc:
         self._schemas.check(action, payload)
         if self.state is State.CLOSED:
             raise NotSent("disconnected")
-        if len(self._waiting) >= _MAX_WAITING:
-            raise NotSent("too many commands wait for this station")
-        mine = _Call(action, payload, asyncio.get_running_loop().time() + timeout_s)
-        heapq.heappush(self._waiting, (priority, next(self._numbers), mine))
+        mine = _Call()
+        self._queue(mine, priority)
         try:
-            async with asyncio.timeout_at(mine.deadline):
-                await self._next()
+            async with asyncio.timeout(timeout_s):
+                self._next()
+                await mine.turn
+                if not mine.result.done():  # done: closed between the turn and now
+                    mine.sent = True
+                    if not await self._say([CALL, mine.message_id, action, payload]):
+                        raise NoReply("the line is broken")
                 reply = await mine.result
         except TimeoutError as late:
             if mine.sent:
                 raise NoReply("no reply in time") from late
             raise NotSent("the station has not answered an earlier command") from late
         finally:
-            await self._forget(mine)
+            self._forget(mine)
         try:
             return self._schemas.read(action, reply, response=True, dropped=self.dropped_field)
         except Invalid as invalid:
@@ -324,40 +335,48 @@ class Rpc:
                 await self._say([RESULT_ERROR, mine.message_id, error_of(self.version, invalid), "", {}])
             raise NoReply("the reply does not fit its schema") from invalid
 
-    async def _next(self) -> None:
-        """IDLE -> AWAITING_RESULT with the most urgent CALL that is still wanted."""
+    def _queue(self, call: _Call, priority: Priority) -> None:
+        """Raises NotSent where the queue is full of what is as urgent; else the least urgent makes room."""
+        if len(self._waiting) >= _MAX_WAITING:
+            last = max(self._waiting)
+            if last[0] <= priority:
+                raise NotSent("too many commands wait for this station")
+            self._waiting.remove(last)
+            heapq.heapify(self._waiting)
+            _end(last[2].turn, NotSent("a more urgent command took its place"))
+        heapq.heappush(self._waiting, (priority, next(self._numbers), call))
+
+    def _next(self) -> None:
+        """IDLE -> AWAITING_RESULT: the most urgent CALL that is still wanted has its turn, and is sent by who
+        wants it, within his own deadline."""
         while self.state is State.IDLE and self._waiting:
             _, _, call = heapq.heappop(self._waiting)
-            if call.result.done():
-                continue
-            self.state, self._awaited, call.sent = State.AWAITING_RESULT, call, True
-            await self._say([CALL, call.message_id, call.action, call.payload])
+            if not call.turn.done():
+                self.state, self._awaited = State.AWAITING_RESULT, call
+                call.turn.set_result(None)
 
-    async def _forget(self, call: _Call) -> None:
+    def _forget(self, call: _Call) -> None:
         """A CALL is over, however it ended. A late reply to it will be counted and passed over."""
-        if not call.result.done():
-            call.result.cancel()
-        if not call.sent:
-            self._waiting = [item for item in self._waiting if item[2] is not call]
-            heapq.heapify(self._waiting)
+        for future in (call.turn, call.result):
+            if not future.cancel() and not future.cancelled():
+                future.exception()  # known, even where nobody came to hear it
+        self._waiting = [item for item in self._waiting if item[2] is not call]
+        heapq.heapify(self._waiting)
         if self._awaited is call:
             self._awaited = None
             if self.state is State.AWAITING_RESULT:
                 self.state = State.IDLE
-                await self._next()
+                self._next()
 
-    async def _take_reply(self, kind: int, message_id: str, frame: list[Any]) -> None:
+    def _take_reply(self, kind: int, message_id: str, frame: list[Any]) -> None:
         call = self._awaited
         if call is None or call.message_id != message_id or call.result.done():
             self.counts["late or unsolicited reply"] += 1
-            return
-        if kind == ERROR:
+        elif kind == RESULT:
+            call.result.set_result(frame[2])
+        else:
             text = str(frame[3])[:255] if len(frame) > 3 else ""
             call.result.set_exception(CallError(str(frame[2])[:50], text))
-        elif isinstance(frame[2], dict):
-            call.result.set_result(cast(Json, frame[2]))
-        else:
-            call.result.set_exception(NoReply("the result is no object"))
 
     def close(self) -> None:
         """-> CLOSED. The socket is gone: what waits is told, what comes is refused."""
@@ -367,9 +386,14 @@ class Rpc:
         for task in (self._worker, *self._tasks):
             if task is not None:
                 task.cancel()
-        if self._awaited is not None and not self._awaited.result.done():
-            self._awaited.result.set_exception(NoReply("disconnected before the reply"))
+        if self._awaited is not None:
+            end = NoReply if self._awaited.sent else NotSent
+            _end(self._awaited.result, end("disconnected"))
         for _, _, call in self._waiting:
-            if not call.result.done():
-                call.result.set_exception(NotSent("disconnected"))
+            _end(call.turn, NotSent("disconnected"))
         self._waiting.clear()
+
+
+def _end(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -16,6 +16,7 @@ from connectors.ocpp.schemas import Invalid, Json, Version, schemas_of
 
 _UNITS = {unit.lower(): unit for unit in ("Wh", "kWh", "W", "kW", "A", "V", "Percent")}
 _ABSENT = -1
+_NEVER = "1970-01-01T00:00:00Z"
 
 
 def integer(value: Any) -> int:
@@ -50,10 +51,11 @@ def nothing(version: Version) -> list[Json]:
 
 
 def timestamp(value: Any) -> str:
+    """As it came, or a time that connectors.ocpp.clock takes for none."""
     try:
         datetime.fromisoformat(str(value))
     except ValueError:
-        return now_text()
+        return _NEVER
     return str(value)
 
 

@@ -17,6 +17,7 @@ from typing import Any, cast
 import jsonschema_rs
 
 Json = dict[str, Any]
+Dropped = Callable[[str, str, Any], None]
 
 _INT32 = 2**31 - 1
 _INT53 = 2**53
@@ -86,9 +87,9 @@ class Schemas:
         payload: Json,
         *,
         response: bool = False,
-        dropped: Callable[[str, str], None] | None = None,
+        dropped: Dropped | None = None,
     ) -> Json:
-        """The payload, without fields we do not know; `dropped(action, field)` is told of each.
+        """The payload, without fields we do not know; `dropped(action, field, value)` is told of each.
 
         Raises Invalid where the rest does not fit."""
         validator = self._validators[action, response]
@@ -100,9 +101,7 @@ class Schemas:
         return known
 
 
-def _known_part(
-    root: Json, schema: Json, value: Any, action: str, dropped: Callable[[str, str], None] | None
-) -> Any:
+def _known_part(root: Json, schema: Json, value: Any, action: str, dropped: Dropped | None) -> Any:
     if "$ref" in schema:
         schema = root["definitions"][str(schema["$ref"]).rsplit("/", 1)[-1]]
     if isinstance(value, dict):
@@ -114,7 +113,7 @@ def _known_part(
             elif schema.get("additionalProperties") is not False:
                 kept[key] = item
             elif dropped is not None:
-                dropped(action, key[:50])
+                dropped(action, key[:50], item)
         return kept
     if isinstance(value, list) and "items" in schema:
         return [

@@ -3,40 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from http import HTTPStatus
-from typing import Any, cast
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from datetime import datetime
+from typing import Any
 
 import orjson
 import structlog
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from connectors.ocpp import commands
 from connectors.ocpp.connection import BEFORE_ACCEPTED, TABLES, Connection
-from connectors.ocpp.door import Knocks, credentials_of, station_of
+from connectors.ocpp.door import Door, entry_of
 from connectors.ocpp.frames import MAX_FRAME_BYTES
+from connectors.ocpp.greeting import greet
 from connectors.ocpp.ports import House, StationInfo
-from connectors.ocpp.rpc import Answer, CallError, NoReply, NotSent, Priority, Rpc, Rules
+from connectors.ocpp.renewal import renew_due
+from connectors.ocpp.rpc import Answer, Rpc, Rules
 from connectors.ocpp.schemas import Json, Version, schemas_of
 from connectors.ocpp.session import StationSession
-from connectors.ocpp.transport_security import client_identity
-from connectors.ocpp.v2x import requests as requests_2x
-from connectors.ocpp.v16 import requests as requests_16
+from connectors.ocpp.vendor_fields import VendorFields
 from models.charging_limit import ChargingLimit, LimitReply, LimitState
 from models.commands import ChargerCommand, CommandOutcome, CommandReply
 from models.station import StationEventKind
 from models.station_commands import StationReply, StationTask, StationTaskKind
 
 _log = structlog.get_logger(__name__)
+# The library's debug lines show whole frames and Authorization headers: never, whatever level we log at.
+_wire_log = logging.getLogger("connectors.ocpp.wire")
+_wire_log.setLevel(logging.INFO)
 
-_HANDSHAKES_AT_ONCE = 256
-_BOOT_WAIT_S = 3.0
-_GREETING_CALL_S = 10.0
 _TRY_AGAIN_LATER = 1013
 
 Watch = Callable[[str, str], None]
@@ -61,18 +61,14 @@ class Gateway:
         self._house = house
         self._interval_s = meter_evidence_interval_s
         self._transfer_hosts = frozenset(transfer_hosts)
-        self._behind_tls_proxy = behind_tls_proxy
         self._ping_s = ping_interval_s
         self._connections: dict[str, Connection] = {}
-        self._knocks = Knocks()
-        self._handshakes = asyncio.Semaphore(_HANDSHAKES_AT_ONCE)
         self._watches: dict[str, Watch] = {}
         self._servers: list[Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._stopping = False
         self.counts: Counter[str] = Counter()
-        self.vendor_fields: Counter[tuple[str, str, str, str]] = Counter()
-        """(tenant, model, action, field): whoever flushes it clears it."""
+        self.door = Door(house, self.counts, behind_tls_proxy=behind_tls_proxy)
+        self.vendor_fields = VendorFields()
         self._rules: dict[Version, tuple[frozenset[str], dict[str, Callable[[Json], Json]]]] = {}
         for version, table in TABLES.items():
             schemas_of(version)  # compiled now, not within the first station's first message
@@ -98,7 +94,7 @@ class Gateway:
             ssl=tls,
             subprotocols=[Subprotocol(version) for version in Version],
             select_subprotocol=self._choose,
-            process_request=self._admit,
+            process_request=self.door.admit,
             compression=None,  # 40 KiB per idle station would be its price
             max_size=MAX_FRAME_BYTES,
             max_queue=16,
@@ -107,6 +103,7 @@ class Gateway:
             ping_timeout=self._ping_s,
             close_timeout=3,
             server_header=None,
+            logger=_wire_log,
             backlog=4096,  # a herd comes at once
         )
         self._servers.append(server)
@@ -114,44 +111,16 @@ class Gateway:
 
     async def stop(self) -> None:
         """Going away (1001): stations reconnect elsewhere at once."""
-        self._stopping = True
         for server in self._servers:
             server.close()
         for server in self._servers:
             await server.wait_closed()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    # --- the door ---------------------------------------------------------------------------------------
-
-    async def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
-        address = str((connection.remote_address or ("",))[0])
-        station_id = station_of(request)
-        if self._knocks.is_barred(address, station_id):
-            self.counts["handshake barred"] += 1
-            return connection.respond(HTTPStatus.TOO_MANY_REQUESTS, "")
-        tls = connection.transport.get_extra_info("ssl_object")
-        peer = cast("dict[str, Any] | None", tls.getpeercert()) if tls is not None else None
-        forwarded = self._behind_tls_proxy and request.headers.get("X-Forwarded-Proto") in ("https", "wss")
-        shown = credentials_of(
-            request, encrypted=tls is not None or forwarded, subject=client_identity(peer or None)
-        )
-        # One answer for an unknown station, a wrong name and a wrong password, after the same work.
-        async with self._handshakes:
-            station = await self._house.authenticate(shown)
-        if station is None:
-            self._knocks.failed(address, station_id)
-            self.counts["handshake refused"] += 1
-            response = connection.respond(HTTPStatus.UNAUTHORIZED, "")
-            response.headers["WWW-Authenticate"] = "Basic"
-            return response
-        self._knocks.succeeded(address, station_id)
-        cast(Any, connection).backstop_station = station
-        return None
-
     def _choose(self, connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
         """The client's order is its preference. None completes the handshake; the socket is then closed
         (OCPP-J 1.6 3.1.2)."""
-        pin = _station_of(connection).settings.protocol_pin
+        pin = entry_of(connection).station.settings.protocol_pin
         known = {str(version) for version in Version} if pin is None else {pin}
         return next((name for name in offered if name in known), None)
 
@@ -161,19 +130,23 @@ class Gateway:
         if socket.subprotocol is None:
             await socket.close(1002, "no common OCPP version")
             return
-        mine = self._connect(socket, _station_of(socket), Version(socket.subprotocol))
-        station_id = mine.session.station.station_id
+        entry = entry_of(socket)
+        mine = self._connect(socket, entry.station, Version(socket.subprotocol))
+        station_id = entry.station.station_id
         older, self._connections[station_id] = self._connections.get(station_id), mine
         if older is not None:
-            self._replace(older)
+            self._replace(older, mine.generation)
         mine.rpc.watch = self._watches.get(station_id)
         try:
-            await self._house.claim(mine.session.station, mine.generation, mine.version)
-            greeting = asyncio.create_task(self._greet(mine))
+            await self._house.claim(entry.station, mine.generation, mine.version)
+            mine.is_claimed = True
+            noted = self._note(mine, StationEventKind.CONNECTED, {"address": entry.address})
+            greeting = self._spawn(greet(mine))
             try:
                 await self._listen(socket, mine)
             finally:
                 greeting.cancel()
+                await asyncio.wait([noted])  # the log keeps the order
         finally:
             mine.rpc.close()
             if self._connections.get(station_id) is mine:
@@ -191,11 +164,12 @@ class Gateway:
             return answer
 
         def drop() -> None:
+            mine.rpc.close()  # what came behind the message that failed must not be taken before its repeat
             self._spawn(socket.close(_TRY_AGAIN_LATER, "try again"))
 
-        def count_field(action: str, field: str) -> None:
-            if len(self.vendor_fields) < 10_000:
-                self.vendor_fields[station.tenant_id, session.identity.model_name, action, field] += 1
+        def count_field(action: str, field: str, value: Any) -> None:
+            model = session.identity.model_name
+            self.vendor_fields.count(station.tenant_id, model, action, field, value)
 
         def keep_raw(action: str, payload: Json) -> None:
             kept = self._house.keep(station, f"repaired {action}", orjson.dumps(payload))
@@ -225,10 +199,11 @@ class Gateway:
         except ConnectionClosed:
             pass  # how most connections end: no closing handshake
 
-    def _replace(self, older: Connection) -> None:
+    def _replace(self, older: Connection, newer: str) -> None:
         """The authenticated newcomer counts; the older socket is told so, and its end takes nothing away."""
         self.counts["replaced"] += 1
         older.rpc.close()
+        self._note(older, StationEventKind.DISCONNECTED, {"reason": "replaced", "by": newer})
         self._spawn(older.socket.close(1000, "replaced"))
 
     def replaced_elsewhere(self, station_id: str, generation: str) -> None:
@@ -236,39 +211,22 @@ class Gateway:
         mine = self._connections.get(station_id)
         if mine is not None and mine.generation != generation:
             del self._connections[station_id]
-            self._replace(mine)
+            self._replace(mine, generation)
 
     async def _farewell(self, mine: Connection) -> None:
+        body: dict[str, object] = {"reason": "closed", "code": mine.socket.close_code}
+        noted = self._note(mine, StationEventKind.DISCONNECTED, body)
         try:
             await self._house.release(mine.session.station, mine.generation)
             await mine.session.went_offline()
         except Exception as error:  # noqa: BLE001  an outage of the store must not keep a dead socket alive
             _log.warning("route not released", error=type(error).__name__)
+        await asyncio.wait([noted])
 
-    async def _greet(self, mine: Connection) -> None:
-        """A reconnect without Boot is what the specification wants: then we ask how things stand."""
-        if not mine.session.may_speak:
-            return
-        mine.session.booted = asyncio.Event()
-        try:
-            async with asyncio.timeout(_BOOT_WAIT_S):
-                await mine.session.booted.wait()
-            return
-        except TimeoutError:
-            mine.session.booted = None
-        make = requests_16.trigger_status if mine.is_16 else requests_2x.trigger_status
-        calls = [make(number) for number in sorted(mine.session.station.connectors)]
-        if not mine.is_16:
-            known = (await mine.session.open_transactions()).values()
-            references = [one.facts.transaction_ref for one in known]
-            calls += [requests_2x.transaction_status(ref) for ref in references if ref]
-        for action, payload in calls:
-            try:
-                await mine.rpc.call(action, payload, _GREETING_CALL_S, Priority.HOUSEKEEPING)
-            except CallError:
-                continue
-            except (NotSent, NoReply):
-                return
+    def _note(self, mine: Connection, kind: StationEventKind, body: dict[str, object]) -> asyncio.Task[None]:
+        """Who came, who went, and who took whose place: for the audit. Nobody need wait for it."""
+        told = {"generation": mine.generation, "version": str(mine.version), **body}
+        return self._spawn(mine.session.note(kind, told))
 
     async def _after_boot(self, mine: Connection) -> None:
         await mine.session.note(
@@ -277,16 +235,18 @@ class Gateway:
         )
         await mine.limits.install_failsafe()
 
-    def _spawn(self, work: Any) -> None:
-        async def run() -> None:
-            try:
-                await work
-            except Exception as error:  # noqa: BLE001  nobody waits for this
-                _log.warning("gateway task failed", error=type(error).__name__)
-
-        task = asyncio.create_task(run())
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Done in the background; its failure is only logged."""
+        task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._spent)
+        return task
+
+    def _spent(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log.warning("gateway task failed", error=type(error).__name__)
 
     # --- the house's word to stations -----------------------------------------------------------------------
 
@@ -304,13 +264,27 @@ class Gateway:
         """Generations of the connections that count."""
         return [connection.generation for connection in self._connections.values()]
 
+    async def end_stale(self, now: datetime) -> None:
+        """Transactions whose end was never told, at all stations that are here."""
+        for connection in list(self._connections.values()):
+            await connection.session.end_stale(now)
+
+    async def renew_certificates(self, now: datetime) -> None:
+        """Those of the stations that are here which end soon."""
+        await renew_due(list(self._connections.values()), now)
+
     def connection(self, station_id: str) -> Connection | None:
         return self._connections.get(station_id)
 
     async def send(self, command: ChargerCommand) -> CommandReply:
         """CommandPort: one command to the station that holds the charger."""
-        connection = self._connections.get(command.charger.station_id)
+        connection = self._of(command.charger.station_id, command.tenant_id)
         return commands.OFFLINE if connection is None else await commands.send(connection, command)
+
+    def _of(self, station_id: str, tenant_id: str) -> Connection | None:
+        """A station of the tenant's own: whoever writes another's id into his charger gets nothing."""
+        held = self._connections.get(station_id)
+        return held if held is not None and held.session.station.tenant_id == tenant_id else None
 
     async def request(self, station_id: str, action: str, payload: Json, timeout_s: float) -> StationReply:
         """An operator's CALL, within the guards."""
@@ -321,7 +295,15 @@ class Gateway:
 
     async def rotate_password(self, station_id: str, timeout_s: float = 30.0) -> StationReply:
         connection = self._connections.get(station_id)
-        return _NOT_HERE if connection is None else await commands.rotate_password(connection, timeout_s)
+        if connection is None:
+            return _NOT_HERE
+        if connection.password_undecided:
+            return _PASSWORD_UNDECIDED
+        connection.password_undecided = True
+        reply = await commands.rotate_password(connection, timeout_s)
+        waits = "RebootRequired" in str(reply.payload)
+        connection.password_undecided = waits or reply.outcome is CommandOutcome.UNCERTAIN
+        return reply
 
     async def renew_certificate(self, station_id: str, timeout_s: float = 30.0) -> StationReply:
         connection = self._connections.get(station_id)
@@ -330,8 +312,7 @@ class Gateway:
     async def do(self, task: StationTask) -> StationReply:
         """StationPort: one task of an operator or scheduler."""
         station_id = task.station_id
-        held = self._connections.get(station_id)
-        if held is not None and held.session.station.tenant_id != task.tenant_id:
+        if self._of(station_id, task.tenant_id) is None:
             return _NOT_HERE
         match task.kind:
             case StationTaskKind.CALL:
@@ -341,10 +322,11 @@ class Gateway:
             case StationTaskKind.RENEW_CERTIFICATE:
                 return await self.renew_certificate(station_id, task.timeout_s)
             case StationTaskKind.SET_LIMIT | StationTaskKind.CLEAR_LIMIT:
-                if task.limit is None:
+                limit = task.limit
+                if limit is None or (limit.station_id, limit.tenant_id) != (station_id, task.tenant_id):
                     return _NOT_HERE
                 change = self.set_limit if task.kind is StationTaskKind.SET_LIMIT else self.clear_limit
-                return _limited(await change(task.limit))
+                return _limited(await change(limit))
 
     async def set_limit(self, limit: ChargingLimit) -> LimitReply:
         connection = self._connections.get(limit.station_id)
@@ -358,7 +340,12 @@ class Gateway:
 _NOT_HERE = StationReply(
     outcome=CommandOutcome.UNREACHABLE, error_code="NotSent", detail="the station is not connected here"
 )
-
+# A second offer would overwrite the first, which the station may have taken: it would be locked out.
+_PASSWORD_UNDECIDED = StationReply(
+    outcome=CommandOutcome.REJECTED,
+    error_code="NotSent",
+    detail="the last password is not decided yet; the station's next connection shows which one it has",
+)
 
 _LIMIT_OUTCOMES = {
     LimitState.ACCEPTED: CommandOutcome.ACCEPTED,
@@ -378,7 +365,3 @@ def _limit_away(limit: ChargingLimit) -> LimitReply:
     return LimitReply(
         limit_id=limit.limit_id, state=LimitState.UNREACHABLE, detail="the station is not connected here"
     )
-
-
-def _station_of(connection: ServerConnection) -> StationInfo:
-    return cast(StationInfo, cast(Any, connection).backstop_station)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from connectors.ocpp.connector_state import ConnectorState, ConnectorTrack
 from connectors.ocpp.meter import Sample
 from connectors.ocpp.ports import (
+    LOST,
     ConnectorFacts,
     EndOfTransaction,
     House,
@@ -16,16 +17,20 @@ from connectors.ocpp.ports import (
     StationInfo,
     Told,
     TransactionFacts,
+    is_lost,
 )
 from connectors.ocpp.register import Reading, Register
 from connectors.ocpp.rpc import Rpc
 from connectors.ocpp.schemas import Json
 from connectors.ports import RoutedEvidence
 from models.evidence import Evidence, EvidenceKind, EvidenceSource
-from models.reason_codes import ReasonCode
+from models.reason_catalogue import from_ocpp16_stop_reason, from_ocpp201_stopped_reason
+from models.reason_codes import Phase, ReasonCode
 from models.station import Admission, StationEvent, StationEventKind, StationIdentity
 
 _FLOWS_KWH, _FLOWS_KW = 0.01, 0.1
+STALE_AFTER = timedelta(minutes=10)
+"""How long a connector is free, or has another transaction, before an end that was not told is given up."""
 
 
 class OpenTransaction:
@@ -86,7 +91,23 @@ class StationSession:
         for transaction in (await self.open_transactions()).values():
             if transaction.facts.transaction_ref == reference:
                 return transaction
-        return await self.house.find(self.station, transaction_ref=reference)
+        return await self._adopted(await self.house.find(self.station, transaction_ref=reference))
+
+    async def by_number(self, number: int) -> OpenTransaction | TransactionFacts | None:
+        """A 1.6 transaction, by the id that we gave it."""
+        mine = (await self.open_transactions()).get(number)
+        if mine is not None:
+            return mine
+        return await self._adopted(await self.house.find(self.station, transaction_id=number))
+
+    async def _adopted(self, found: TransactionFacts | None) -> OpenTransaction | TransactionFacts | None:
+        """Open, and not among ours: the socket before this one opened it while this one took over."""
+        if found is None or found.ended_at is not None:
+            return found
+        known = await self.open_transactions()
+        for facts, register in await self.house.open_transactions(self.station):
+            known.setdefault(facts.transaction_id, OpenTransaction(facts, register))
+        return known.get(found.transaction_id, found)
 
     async def started(
         self, start: StartOfTransaction, told: list[Told]
@@ -141,34 +162,61 @@ class StationSession:
             transaction.flowing = True
             return EvidenceKind.ENERGY_FLOWING
         told_at = transaction.told_at
-        if told_at is None or (sample.at - told_at).total_seconds() >= self._interval_s:
+        # Either way: a clock that was set back must not silence the session until it has caught up.
+        if told_at is None or abs((sample.at - told_at).total_seconds()) >= self._interval_s:
             return EvidenceKind.METER
         return None
 
-    async def ended(
-        self,
-        facts: TransactionFacts,
-        end: EndOfTransaction,
-        told: list[Told],
-        reason: ReasonCode | None,
-        vendor_code: str,
-    ) -> None:
-        """The first end stands; a repeat is kept in the journal and changes nothing."""
-        await self.house.end(
-            self.station,
-            facts,
-            end,
-            told,
-            lambda done: self._evidence(
-                done,
-                EvidenceKind.SESSION_ENDED,
-                end.ended_at,
-                energy_kwh=None if done.energy_wh is None else done.energy_wh / 1000,
-                reason=reason,
-                vendor_code=vendor_code,
-            ),
-        )
+    async def ended(self, facts: TransactionFacts, end: EndOfTransaction, told: list[Told]) -> None:
+        """The first end that the station tells stands."""
+        await self.house.end(self.station, facts, end, told, self._end_evidence)
         (await self.open_transactions()).pop(facts.transaction_id, None)
+
+    async def late(self, facts: TransactionFacts, told: list[Told]) -> None:
+        """Told after the end: it counts for the energy where it was measured before, and reopens nothing."""
+        await self.house.late(self.station, facts, told, self._end_evidence)
+
+    def _end_evidence(self, done: TransactionFacts) -> list[RoutedEvidence]:
+        if done.ended_at is None:
+            return []
+        generation, _, word = done.reason.partition(":")
+        reason_of = from_ocpp16_stop_reason if generation == "ocpp1.6" else from_ocpp201_stopped_reason
+        lost = ReasonCode.SUSTAIN_CONTACT_LOST if is_lost(done.reason) else None
+        return self._evidence(
+            done,
+            EvidenceKind.SESSION_ENDED,
+            done.ended_at,
+            energy_kwh=None if done.energy_wh is None else done.energy_wh / 1000,
+            reason=lost or reason_of(word, Phase.SUSTAIN),
+            vendor_code=done.reason,
+        )
+
+    async def end_stale(self, now: datetime) -> None:
+        """Ends transactions whose end was never told: the connector has been free, or another transaction has
+        run there, for a while. What the register showed last is what they took; a stop that is told after
+        all still counts."""
+        for one in list((await self.open_transactions()).values()):
+            if self._is_stale(one, now):
+                await self.end_lost(one)
+
+    def _is_stale(self, one: OpenTransaction, now: datetime) -> bool:
+        shown_at = max(one.facts.started_at, one.register.at or one.facts.started_at)
+        track = self.connectors.get(one.facts.connector_number)
+        free_since = track.since if track is not None and track.state is ConnectorState.FREE else None
+        if free_since is not None and shown_at <= free_since <= now - STALE_AFTER:
+            return True
+        return any(
+            shown_at <= other.facts.started_at <= now - STALE_AFTER
+            for other in (self._open or {}).values()
+            if other is not one and other.facts.connector_number == one.facts.connector_number
+        )
+
+    async def end_lost(self, one: OpenTransaction) -> None:
+        """Its end was not told, and will hardly come."""
+        at = max(one.facts.started_at, one.register.at or one.facts.started_at)
+        generation = "ocpp2.0.1" if one.facts.transaction_ref else "ocpp1.6"
+        end = EndOfTransaction(at, None, f"{generation}:{LOST}", ("end_not_told",))
+        await self.ended(one.facts, end, [])
 
     async def suspended(self, facts: TransactionFacts, at: datetime, *, by_vehicle: bool) -> None:
         kind = EvidenceKind.SUSPENDED_BY_VEHICLE if by_vehicle else EvidenceKind.SUSPENDED_BY_CHARGER
@@ -215,7 +263,11 @@ class StationSession:
     # --- connectors -------------------------------------------------------------------------------------
 
     def track(self, number: int) -> ConnectorTrack:
-        return self.connectors.setdefault(number, ConnectorTrack())
+        """As this connection has heard it, from where the one before left off."""
+        track = self.connectors.get(number)
+        if track is None:
+            track = self.connectors[number] = ConnectorTrack(self.station.seen.get(number))
+        return track
 
     async def connector(
         self,

@@ -118,4 +118,5 @@ class VendorFieldRow(TableRow, table=True):
     action: str = Field(primary_key=True)
     field: str = Field(primary_key=True)
     messages: int = Field(sa_column=Column(BigInteger, nullable=False))
+    example: str = Field(default="", sa_column_kwargs={"server_default": ""})
     seen_at: datetime = instant(default_now=True)

@@ -205,6 +205,8 @@ async def test_every_route_refuses_strangers(api: Api) -> None:
         "approval": {"event_id": "e", "approved": True},
     }
     for verb, template in pairs:
+        if template.startswith("/v1/stations"):
+            continue  # test_stations_api.py
         path = template.format(stop_id=stop_id, charger_id="c1", policy_id="default")
         body = bodies.get(path.rsplit("/", 1)[-1], {})
         sent: dict[str, Any] = {} if verb == "get" else {"json": body}

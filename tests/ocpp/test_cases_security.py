@@ -312,3 +312,25 @@ async def test_tc_new_certificate_refused(site: Site, pki: Pki, version: Version
         await station.says(("SecurityEventNotification", {"type": name, "timestamp": at()}))
     async with booted(site, version, None, mine, port):
         pass
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("version", [V16, V201])
+async def test_a_certificate_is_renewed_before_it_ends(site: Site, pki: Pki, version: Version) -> None:
+    """Once a day, until the station shows one that lasts."""
+    await settle(site, security_profile=3)
+    port = await tls_port(site, pki)
+    mine, signed = pki.station(station_id=site.station_id, operator=OPERATOR)
+    soon = signed.not_after - timedelta(days=20)
+    trigger = "ExtendedTriggerMessage" if version is V16 else "TriggerMessage"
+    async with booted(site, version, None, mine, port) as station:
+        station.answers(trigger, YES, YES)
+        await site.gateway.renew_certificates(NOW)
+        assert station.asked == []
+        for now in (soon, soon + timedelta(hours=23), soon + timedelta(hours=25)):
+            await site.gateway.renew_certificates(now)
+        assert [action for action, _ in station.asked] == [trigger] * 2
+    await settle(site, security_profile=2)
+    async with booted(site, version, PASSWORD.encode(), pki.client(), port) as station:
+        await site.gateway.renew_certificates(soon)
+        assert station.asked == []

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from connectors.ocpp.vendor_fields import VendorFields
 from models.commands import CommandKind, CommandOutcome
 from models.evidence import EvidenceKind
 from models.ids import remote_start_id_for
 from models.reason_codes import ReasonCode
 from tests.ocpp.conftest import Client, Site
+from workers.ocpp_store import OcppHouse
 
 V16, V201 = "ocpp1.6", "ocpp2.0.1"
 
@@ -259,3 +261,39 @@ async def test_vendor_fields_are_passed_over(site: Site) -> None:
     client = await site.connect(V16)
     body = {"chargePointVendor": "V", "chargePointModel": "M", "vendorExtra": {"deep": [1, 2]}}
     assert (await client.call("BootNotification", body))["status"] == "Accepted"
+
+
+@pytest.mark.asyncio
+async def test_vendor_fields_are_kept_with_an_example_and_counted_per_model(site: Site) -> None:
+    client = await site.connect(V16)
+    body = {"chargePointVendor": "V", "chargePointModel": "M"}
+    await client.call("BootNotification", body)
+    status = {"connectorId": 1, "errorCode": "NoError", "status": "Available"}
+    extra = {"vendorTemp": {"inlet": 41}, "password": "a-secret", "bad\u0000name": [1]}
+    for _ in range(3):
+        await client.call("StatusNotification", {**status, **extra})
+    house = site.gateway._house  # pyright: ignore[reportPrivateUsage]
+    assert isinstance(house, OcppHouse)
+    seen = site.gateway.vendor_fields.take()
+    site.gateway.vendor_fields.put_back(seen)
+    assert site.gateway.vendor_fields.take() == seen
+    await house.count_fields(seen)
+    await house.count_fields(seen)
+    async with site.store.tenant(site.tenant_id) as unit:
+        fields = await unit.stations.vendor_fields(10)
+    assert {(f.model, f.action, f.field, f.messages, f.example) for f in fields} == {
+        ("V M", "StatusNotification", "vendorTemp", 6, '{"inlet":41}'),
+        ("V M", "StatusNotification", "password", 6, '"***"'),
+        ("V M", "StatusNotification", "bad\ufffdname", 6, "[1]"),
+    }
+
+
+def test_names_that_a_station_makes_up_fill_no_memory() -> None:
+    fields = VendorFields()
+    for number in range(12_000):
+        fields.count("t", "M", "Heartbeat", f"f{number}", 1)
+    fields.count("t", "M", "Heartbeat", "f1", 2)
+    taken = fields.take()
+    assert len(taken) == 10_000
+    assert taken[1].messages == 2
+    assert fields.take() == []

@@ -38,9 +38,11 @@ async def test_old_statuses_come_again_with_the_times_of_then(version: str) -> N
     async with site_of(version, FaultKind.KEEP_OLD_TIMESTAMPS) as site:
         await site.charge()
         await settled(site)
+        site.station.drop(0.6)
+        # What was under way is heard, or will come again after the old statuses.
+        await site.central.until(lambda: site.central.socket is None and not site.station.is_online)
         before = len(site.central.of("StatusNotification"))
         seen = len(site.central.heard)
-        site.station.drop(0.6)
         again = await site.central.until_heard("StatusNotification", before + 2)
         old, older = again[before : before + 2]
         assert at(old["timestamp"]) > at(older["timestamp"])

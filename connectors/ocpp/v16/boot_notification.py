@@ -18,4 +18,4 @@ async def handle(session: StationSession, payload: Json) -> Answer:
         ),
         firmware_version=str(payload.get("firmwareVersion") or ""),
     )
-    return Answer(await booted(session, identity, ""))
+    return Answer(await booted(session, identity))

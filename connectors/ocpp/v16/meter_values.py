@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from connectors.ocpp.meter import samples_of
+from connectors.ocpp.ports import TransactionFacts
 from connectors.ocpp.rpc import Answer
 from connectors.ocpp.salvage import meter_values, nothing, whole
 from connectors.ocpp.schemas import Json, Version
@@ -16,26 +17,22 @@ async def handle(session: StationSession, payload: Json) -> Answer:
     connector, values = int(payload["connectorId"]), payload["meterValue"]
     samples = samples_of(values, datetime.now(UTC))
     transaction = await _which(session, payload.get("transactionId"), connector)
-    if transaction is not None:
+    if isinstance(transaction, TransactionFacts):
+        await session.late(transaction, told_of("meter", transaction, samples))
+    elif transaction is not None:
         await session.metered(transaction, samples, told_of("meter", transaction.facts, samples))
     elif samples:
-        # Of an ended or unknown transaction: in the journal it still counts for what comes after.
-        number = int(payload.get("transactionId") or 0)
-        ended = await session.house.find(session.station, transaction_id=number) if number > 0 else None
-        told = told_of("meter", ended or connector, samples)
-        if ended is not None and ended.ended_at is not None:
-            await session.house.late(session.station, ended, told)
-        else:
-            await session.house.record(session.station, told, [])
+        await session.house.record(session.station, told_of("meter", connector, samples), [])
     if session.on_meter is not None:
         session.on_meter(connector, values)
     return Answer({})
 
 
-async def _which(session: StationSession, number: object, connector: int) -> OpenTransaction | None:
-    known = await session.open_transactions()
+async def _which(
+    session: StationSession, number: object, connector: int
+) -> OpenTransaction | TransactionFacts | None:
     if isinstance(number, int) and number > 0:
-        return known.get(number)
+        return await session.by_number(number)
     return await session.at_connector(connector)
 
 

@@ -1,5 +1,5 @@
 """SignCertificate (OCPP 1.6 security white paper ed. 3, A02; 2.x part 2 A02, A03): answered first, signed and
-sent afterwards."""
+sent afterwards. A station's own certificate only: ISO 15118's are another authority's."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from connectors.ocpp.schemas import Json
 from connectors.ocpp.session import StationSession
 from models.station import StationEventKind
 
+_OURS = "ChargingStationCertificate"
 _TIMEOUT_S = 30.0
 
 
 async def handle(session: StationSession, payload: Json) -> Answer:
-    chain = await session.house.sign(session.station, str(payload["csr"]))
+    ours = payload.get("certificateType", _OURS) == _OURS
+    chain = await session.house.sign(session.station, str(payload["csr"])) if ours else None
     if chain is None:
         await session.note(StationEventKind.CERTIFICATE, {"status": "refused"})
         return Answer({"status": "Rejected"})

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from connectors.ocpp.checks import is_ahead
+import orjson
+
+from connectors.ocpp.checks import HARD, start_findings
 from connectors.ocpp.clock import instant
 from connectors.ocpp.ports import StartOfTransaction, Told
 from connectors.ocpp.rpc import Answer
@@ -24,16 +26,13 @@ async def handle(session: StationSession, payload: Json) -> Answer:
         id_tag=str(payload["idTag"]),
         started_at=instant(at, now),
         meter_start_wh=meter if meter >= 0 else None,
+        clock_known=instant(at, now) != now,
     )
-    findings = [
-        name
-        for name, found in (
-            ("connector_unknown", number < 1 or number not in session.station.connectors),
-            ("meter_start_missing", meter < 0),
-            ("clock_ahead", is_ahead(at, now)),
-        )
-        if found
-    ]
+    findings = start_findings(
+        at_text=at, now=now, is_connector_known=number in session.station.connectors, meter_start=meter
+    )
+    for name in HARD.intersection(findings):
+        await session.house.keep(session.station, name, orjson.dumps(payload))
     body: Json | None = {"findings": findings} if findings else None
     told = Told("start", number, start.started_at, register_wh=start.meter_start_wh, body=body)
     found = await session.started(start, [told])

@@ -8,61 +8,67 @@ from datetime import UTC, datetime
 
 import orjson
 
-from connectors.ocpp.checks import stop_findings
+from connectors.ocpp.checks import HARD, stop_findings
 from connectors.ocpp.clock import instant
 from connectors.ocpp.meter import samples_of
-from connectors.ocpp.ports import EndOfTransaction, TransactionFacts
+from connectors.ocpp.ports import EndOfTransaction, Told, TransactionFacts
 from connectors.ocpp.rpc import Answer
 from connectors.ocpp.salvage import integer, meter_values, register, timestamp
 from connectors.ocpp.schemas import Json, Version
 from connectors.ocpp.session import OpenTransaction, StationSession
 from connectors.ocpp.telling import told_of
-from models.reason_catalogue import from_ocpp16_stop_reason
-from models.reason_codes import Phase
 
 
 async def handle(session: StationSession, payload: Json) -> Answer:
     answer: Json = {"idTagInfo": {"status": "Accepted"}} if payload.get("idTag") else {}
-    facts = await _which(session, int(payload["transactionId"]))
+    now, raw = datetime.now(UTC), orjson.dumps(payload)
+    at, tag = instant(payload["timestamp"], now), str(payload.get("idTag") or "")
+    facts = await _which(session, int(payload["transactionId"]), at if at != now else None, tag)
     if facts is None:
-        await session.house.keep(session.station, "stop_unknown", orjson.dumps(payload))
+        await session.house.keep(session.station, "stop_unknown", raw)
         return Answer(answer)
-    now = datetime.now(UTC)
-    if facts.ended_at is not None:
-        told = told_of("meter", facts, samples_of(payload.get("transactionData") or [], now))
-        await session.house.late(session.station, facts, told)
-        return Answer(answer)
-    tag, meter = str(payload.get("idTag") or ""), float(payload["meterStop"])
+    at, meter = max(at, facts.started_at), float(payload["meterStop"])
+    told = told_of("meter", facts, samples_of(payload.get("transactionData") or [], now))
     meter_stop = meter if meter >= 0 else None
-    findings = stop_findings(
-        at_text=payload["timestamp"],
-        now=now,
-        started_at=facts.started_at,
-        meter_stop=meter_stop,
-        same_tag=not tag or tag == facts.id_tag,
-    )
-    at = max(instant(payload["timestamp"], now), facts.started_at)
-    samples = samples_of(payload.get("transactionData") or [], now)
-    told = told_of("meter", facts, samples)
-    word = str(payload.get("reason") or "Local")
-    await session.ended(
-        facts,
-        EndOfTransaction(at, meter_stop, f"ocpp1.6:{word}", findings),
-        told,
-        from_ocpp16_stop_reason(word, Phase.SUSTAIN),
-        f"ocpp1.6:{word}",
-    )
+    reason = f"ocpp1.6:{payload.get('reason') or 'Local'}"
+    if facts.has_told_end:
+        findings: tuple[str, ...] = () if at == facts.ended_at else ("stop_repeated",)
+        body = {"reason": reason, "findings": list(findings)}
+        told.append(Told("stop", facts.connector_number, at, register_wh=meter_stop, body=body))
+    else:
+        findings = stop_findings(
+            at_text=payload["timestamp"],
+            now=now,
+            started_at=facts.started_at,
+            meter_stop=meter,
+            same_tag=not tag or tag == facts.id_tag,
+        )
+    for name in HARD.intersection(findings):
+        await session.house.keep(session.station, name, raw)
+    if facts.has_told_end:
+        await session.late(facts, told)
+    else:
+        await session.ended(facts, EndOfTransaction(at, meter_stop, reason, findings), told)
     return Answer(answer)
 
 
-async def _which(session: StationSession, number: int) -> TransactionFacts | None:
-    """-1 and 0 mean "none" to some stations: the one that is open is meant, where it is one."""
+async def _which(
+    session: StationSession, number: int, at: datetime | None, tag: str
+) -> TransactionFacts | None:
+    """-1 and 0 mean "none" to some stations. Then it is the one that ended at that very time (the stop is
+    told again), or the only connector's that has an open one, or the only one with that tag."""
     known = await session.open_transactions()
     if number > 0:
-        mine = known.get(number)
-        return mine.facts if mine else await session.house.find(session.station, transaction_id=number)
-    open_ones: list[OpenTransaction] = list(known.values())
-    return open_ones[0].facts if len(open_ones) == 1 else None
+        found = await session.by_number(number)
+        return found.facts if isinstance(found, OpenTransaction) else found
+    ended = await session.house.find(session.station, ended_at=at) if at is not None else None
+    if ended is not None and tag in ("", ended.id_tag):
+        return ended
+    newest = [await session.at_connector(n) for n in {one.facts.connector_number for one in known.values()}]
+    candidates = [one.facts for one in newest if one is not None]
+    if len(candidates) > 1:
+        candidates = [facts for facts in candidates if facts.id_tag == tag]
+    return candidates[0] if len(candidates) == 1 else None
 
 
 def repair(payload: Json) -> Json:

@@ -24,6 +24,17 @@ from connectors.ocpp.v2x import (
 from connectors.ocpp.v16 import security_event_notification, sign_certificate
 from models.station import StationEventKind as Kind
 
+NOT_SERVED_201 = frozenset({"Get15118EVCertificate", "GetCertificateStatus"})
+NOT_SERVED_21 = NOT_SERVED_201 | {
+    "BatterySwap",
+    "GetCertificateChainStatus",
+    "NotifyDERAlarm",
+    "NotifyDERStartStop",
+    "NotifySettlement",
+    "ReportDERControl",
+    "VatNumberValidation",
+}
+
 V201: ActionTable = {
     "Authorize": Action(authorize.handle),
     "BootNotification": Action(boot_notification.handle),

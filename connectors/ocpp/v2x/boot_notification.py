@@ -17,4 +17,4 @@ async def handle(session: StationSession, payload: Json) -> Answer:
         serial_number=str(station.get("serialNumber") or ""),
         firmware_version=str(station.get("firmwareVersion") or ""),
     )
-    return Answer(await booted(session, identity, str(payload["reason"])))
+    return Answer(await booted(session, identity))

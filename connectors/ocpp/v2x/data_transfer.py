@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from connectors.ocpp.redaction import masked
 from connectors.ocpp.rpc import Answer
 from connectors.ocpp.schemas import Json
 from connectors.ocpp.session import StationSession
@@ -12,7 +13,7 @@ async def handle(session: StationSession, payload: Json) -> Answer:
     body: dict[str, object] = {
         "vendor_id": payload["vendorId"],
         "message_id": str(payload.get("messageId") or ""),
-        "data": str(payload.get("data") or "")[:2000],
+        "data": str(masked(payload.get("data") or ""))[:2000],
     }
     await session.note(StationEventKind.DATA, body)
     return Answer({"status": "UnknownVendorId"})

@@ -1,21 +1,25 @@
-"""NotifyEvent (OCPP 2.0.1 part 2, N07, G05): faults, with the MREC code as techCode of a connector's Problem.
+"""NotifyEvent (OCPP 2.0.1 part 2, N07, G01, G05): faults, with the MREC code as techCode of a connector's
+Problem, and statuses, for AvailabilityState may come here instead of in a StatusNotification.
 
 Every event is kept in the station's log, cleared or raised, whatever its component."""
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 from connectors.ocpp.clock import instant
-from connectors.ocpp.faults import fault_reason
+from connectors.ocpp.faults import mrec_of, mrec_words, plain_fault
+from connectors.ocpp.redaction import masked
 from connectors.ocpp.rpc import Answer
 from connectors.ocpp.schemas import Json
 from connectors.ocpp.session import StationSession
-from models.reason_catalogue import from_mrec
 from models.reason_codes import Phase
 from models.station import StationEventKind
 
 _RAISED = ("true", "1", "faulted")
+_STATUSES = {word.lower(): word for word in ("Available", "Occupied", "Reserved", "Unavailable", "Faulted")}
+_PLUGS = ("Connector", "EVSE")
 
 
 async def handle(session: StationSession, payload: Json) -> Answer:
@@ -26,8 +30,7 @@ async def handle(session: StationSession, payload: Json) -> Answer:
 
 
 async def _take(session: StationSession, event: Json) -> None:
-    component: Json = event["component"]
-    variable: Json = event["variable"]
+    component, name = event["component"], str(event["variable"]["name"])
     evse: Json = component.get("evse") or {}
     number, code = int(evse.get("id") or 0), str(event.get("techCode") or "")
     value, at = str(event.get("actualValue", "")).lower(), instant(event.get("timestamp"))
@@ -35,19 +38,37 @@ async def _take(session: StationSession, event: Json) -> None:
     body: dict[str, Any] = {
         "connector": number,
         "component": component["name"],
-        "variable": variable["name"],
-        "value": value[:100],
+        "variable": name,
+        "value": _shown(event),
         "trigger": event["trigger"],
         "code": code,
         "info": str(event.get("techInfo") or "")[:500],
         "cleared": bool(event.get("cleared")),
     }
     await session.note(StationEventKind.FAULT if code or raised else StationEventKind.REPORT, body, at)
-    if number < 1 or not code or not raised or variable["name"] not in ("Problem", "AvailabilityState"):
+    if number < 1:
         return
-    transaction = await session.at_connector(number)
-    phase = Phase.SUSTAIN if transaction else Phase.CONFIRM
-    if from_mrec(code.split(",")[0].strip(), phase) is None:
-        return  # a vendor's own code: kept as words, decides nothing
-    fault = fault_reason("", "", code, phase)
-    await session.connector(number, "Faulted", at, fault=fault, vendor_code=f"mrec:{code}")
+    status = _STATUSES.get(value) if name == "AvailabilityState" and component["name"] in _PLUGS else None
+    if status is not None and status != "Faulted":
+        await session.connector(number, status, at)
+    elif raised and (name == "Problem" or status is not None):
+        await _faulted(session, number, code, at, said_so=status is not None)
+
+
+def _shown(event: Json) -> str:
+    """The value as an operator may see it: a monitored variable may be a password."""
+    shown = masked({"variable": event["variable"], "actualValue": event.get("actualValue", "")})
+    return str(shown["actualValue"])[:100]
+
+
+async def _faulted(session: StationSession, number: int, code: str, at: datetime, *, said_so: bool) -> None:
+    """`said_so`: the connector calls itself faulted; else only an MREC code makes a problem a fault: a
+    vendor's own code is kept as words and decides nothing."""
+    phase = Phase.SUSTAIN if await session.at_connector(number) else Phase.CONFIRM
+    reason = mrec_of(code, phase)
+    if reason is None and not said_so:
+        return
+    if session.track(number).at == at:
+        at += timedelta(microseconds=1)  # what follows a status of the same moment is news of its own
+    words = mrec_words(code) if reason is not None else "ocpp2.0.1:Faulted"
+    await session.connector(number, "Faulted", at, fault=reason or plain_fault(phase), vendor_code=words)

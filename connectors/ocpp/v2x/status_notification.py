@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from connectors.ocpp.clock import instant
-from connectors.ocpp.faults import plain_fault
+from connectors.ocpp.faults import known_fault
 from connectors.ocpp.rpc import Answer
 from connectors.ocpp.schemas import Json
 from connectors.ocpp.session import StationSession
@@ -15,9 +15,11 @@ async def handle(session: StationSession, payload: Json) -> Answer:
     if number < 1:
         return Answer({})
     at = instant(payload.get("timestamp"))
-    fault = None
+    fault, words = None, ""
     if word == "Faulted":
         transaction = await session.at_connector(number)
-        fault = plain_fault(Phase.SUSTAIN if transaction else Phase.CONFIRM)
-    await session.connector(number, word, at, fault=fault, vendor_code="ocpp2.0.1:Faulted" if fault else "")
+        # The event with its code may have come first.
+        words = session.track(number).fault_code or "ocpp2.0.1:Faulted"
+        fault = known_fault(words, Phase.SUSTAIN if transaction else Phase.CONFIRM)
+    await session.connector(number, word, at, fault=fault, vendor_code=words)
     return Answer({})

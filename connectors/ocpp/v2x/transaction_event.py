@@ -7,9 +7,11 @@ remoteStartId) may come in any event."""
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import cast
 
-from connectors.ocpp.checks import stop_findings
+import orjson
+
+from connectors.ocpp.checks import HARD, start_findings, stop_findings
 from connectors.ocpp.clock import instant
 from connectors.ocpp.meter import Sample, samples_of
 from connectors.ocpp.ports import EndOfTransaction, StartOfTransaction, Told, TransactionFacts
@@ -18,8 +20,6 @@ from connectors.ocpp.salvage import meter_values, timestamp, whole
 from connectors.ocpp.schemas import Json, Version
 from connectors.ocpp.session import OpenTransaction, StationSession
 from connectors.ocpp.telling import told_of
-from models.reason_catalogue import from_ocpp201_stopped_reason
-from models.reason_codes import Phase
 
 
 async def handle(session: StationSession, payload: Json) -> Answer:
@@ -30,16 +30,20 @@ async def handle(session: StationSession, payload: Json) -> Answer:
     known = await session.by_reference(reference)
     opened = known is None or _says_more(known, kind, payload)
     if opened:
-        start = _start(session, payload, reference, at, samples, known)
-        known = await session.started(start, _lines(payload, at, samples, known) if known is None else [])
+        known = await session.started(_start(session, payload, reference, at, samples, known), [])
     facts = known.facts if isinstance(known, OpenTransaction) else known
     if facts is None:
         raise RuntimeError("a transaction that was opened is not there")
-    lines = _lines(payload, at, samples, facts)
-    if isinstance(known, TransactionFacts):  # ended already: kept, and nothing changes
-        await session.house.late(session.station, known, lines)
+    findings = _start_findings(session, payload, now) if kind == "Started" else []
+    for name in HARD.intersection(findings):
+        await session.house.keep(session.station, name, orjson.dumps(payload))
+    lines = _lines(payload, at, samples, facts, findings)
+    if payload["eventType"] == "Ended" and not facts.has_told_end:
+        await session.ended(facts, _end(facts, payload, at, now, samples), lines)
     elif isinstance(known, OpenTransaction):
-        await _progress(session, known, payload, at, now, samples, lines)
+        await _progress(session, known, payload, at, samples, lines)
+    else:
+        await session.late(facts, lines)
     if session.on_meter is not None and payload.get("meterValue"):
         session.on_meter(facts.connector_number, payload["meterValue"])
     return Answer(_answer(session, payload, facts))
@@ -47,8 +51,6 @@ async def handle(session: StationSession, payload: Json) -> Answer:
 
 def _says_more(known: OpenTransaction | TransactionFacts, kind: str, payload: Json) -> bool:
     facts = known.facts if isinstance(known, OpenTransaction) else known
-    if facts.ended_at is not None:
-        return False
     info: Json = payload["transactionInfo"]
     return (
         kind == "Started"
@@ -83,24 +85,49 @@ def _start(
     )
 
 
-def _lines(payload: Json, at: datetime, samples: list[Sample], known: Any) -> list[Told]:
+def _start_findings(session: StationSession, payload: Json, now: datetime) -> list[str]:
+    evse: Json = payload.get("evse") or {}  # may come later: when the plug does
+    return start_findings(
+        at_text=payload["timestamp"],
+        now=now,
+        is_connector_known=not evse or int(evse.get("id") or 0) in session.station.connectors,
+    )
+
+
+def _lines(
+    payload: Json, at: datetime, samples: list[Sample], facts: TransactionFacts, findings: list[str]
+) -> list[Told]:
     """The event's own line, then its samples."""
-    facts = cast(TransactionFacts | None, known)
     kind = {"Started": "start", "Ended": "stop"}.get(str(payload["eventType"]), "update")
     info: Json = payload["transactionInfo"]
     sequence, offline = int(payload["seqNo"]), bool(payload.get("offline"))
-    evse: Json = payload.get("evse") or {}
+    body: Json = {"trigger": payload["triggerReason"], "state": info.get("chargingState")}
     first = Told(
         kind,
-        facts.connector_number if facts else int(evse.get("id") or 0),
+        facts.connector_number,
         at,
-        transaction_id=facts.transaction_id if facts else None,
+        transaction_id=facts.transaction_id,
         sequence=sequence,
         offline=offline,
-        body={"trigger": payload["triggerReason"], "state": info.get("chargingState")},
+        body={**body, "findings": findings} if findings else body,
     )
-    of = facts if facts else int(evse.get("id") or 0)
-    return [first, *told_of("meter", of, samples, sequence=sequence, offline=offline)]
+    return [first, *told_of("meter", facts, samples, sequence=sequence, offline=offline)]
+
+
+def _end(
+    facts: TransactionFacts, payload: Json, at: datetime, now: datetime, samples: list[Sample]
+) -> EndOfTransaction:
+    info: Json = payload["transactionInfo"]
+    registers = [sample.register_wh for sample in samples if sample.register_wh is not None]
+    findings = stop_findings(
+        at_text=payload["timestamp"],
+        now=now,
+        started_at=facts.started_at,
+        meter_stop=registers[-1] if registers else None,
+        same_tag=True,
+    )
+    reason = f"ocpp2.0.1:{info.get('stoppedReason') or 'Local'}"
+    return EndOfTransaction(max(at, facts.started_at), None, reason, findings)
 
 
 async def _progress(
@@ -108,26 +135,11 @@ async def _progress(
     transaction: OpenTransaction,
     payload: Json,
     at: datetime,
-    now: datetime,
     samples: list[Sample],
     lines: list[Told],
 ) -> None:
     facts, info = transaction.facts, cast(Json, payload["transactionInfo"])
     state = str(info.get("chargingState") or "")
-    if payload["eventType"] == "Ended":
-        word = str(info.get("stoppedReason") or "Local")
-        registers = [sample.register_wh for sample in samples if sample.register_wh is not None]
-        findings = stop_findings(
-            at_text=payload["timestamp"],
-            now=now,
-            started_at=facts.started_at,
-            meter_stop=registers[-1] if registers else None,
-            same_tag=True,
-        )
-        end = EndOfTransaction(max(at, facts.started_at), None, f"ocpp2.0.1:{word}", findings)
-        reason = from_ocpp201_stopped_reason(word, Phase.SUSTAIN)
-        await session.ended(facts, end, lines, reason, f"ocpp2.0.1:{word}")
-        return
     await session.metered(transaction, samples, lines)
     if state:
         await session.charging_state(facts.connector_number, state, at)
