@@ -4,6 +4,7 @@
 .PHONY: help demo dev test bench lint fmt lock setup servers clean-state
 
 PYTHON := .venv/bin/python
+BENCH ?= ranking stops ocpp_rpc ocpp_durable ocpp_herd ocpp_memory ocpp_malformed
 export PYTHONPATH := $(CURDIR)
 
 help: ## Show this
@@ -18,8 +19,8 @@ dev: servers ## The same stack without the scenario; state is kept in .state/
 test: servers lint ## Everything that proves the product (ARGS="tests/store -k tenant")
 	$(PYTHON) -m pytest $(ARGS)
 
-bench: servers ## Rates and ratios of this machine
-	@for bench in ranking stops; do echo "$$bench"; $(PYTHON) -m benchmarks.$$bench || exit 1; done
+bench: servers ## Rates and ratios of this machine, half an hour (BENCH="stops ocpp_rpc" for some)
+	@for bench in $(BENCH); do echo "$$bench"; $(PYTHON) -m benchmarks.$$bench || exit 1; done
 
 lint: setup ## Style, types, layers
 	$(PYTHON) -m ruff check

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
@@ -50,6 +51,7 @@ async def run_gateway(settings: Settings) -> None:
         )
         GatewayCollector.register(gateway)
         worker = gateway_worker(house, queue, gateway)
+        calm_collector()
         await ocpp_house.begin()
         await gateway.start(settings.gateway_host, settings.gateway_port)
         await _start_tls(gateway, settings)
@@ -80,6 +82,14 @@ async def run_gateway(settings: Settings) -> None:
                 await _flush_fields(gateway, ocpp_house)
             health.should_exit = True
             await serving
+
+
+def calm_collector() -> None:
+    """What was loaded is never garbage, and messages leave hardly any cycles: looked for seldom, a message
+    costs a third less (benchmarks/ocpp_durable.py), and no pause grows with the number of stations."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 async def _start_tls(gateway: Gateway, settings: Settings) -> None:

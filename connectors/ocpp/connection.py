@@ -30,7 +30,7 @@ class Connection:
     `password_undecided`: a new password is out, and the station has not said what it made of it."""
 
     __slots__ = (
-        "bucket", "generation", "is_claimed", "limits", "password_undecided", "renewal_asked_at",
+        "_limits", "bucket", "generation", "is_claimed", "password_undecided", "renewal_asked_at",
         "rpc", "session", "socket",
     )  # fmt: skip
 
@@ -38,12 +38,19 @@ class Connection:
         self.socket = socket
         self.session = session
         self.rpc = rpc
-        self.limits = LimitControl(session, rpc)
+        self._limits: LimitControl | None = None
         self.bucket = Bucket()
         self.generation = secrets.token_hex(8)
         self.is_claimed = False
         self.password_undecided = False
         self.renewal_asked_at: datetime | None = None
+
+    @property
+    def limits(self) -> LimitControl:
+        """Made when it is asked for: most connections never have a limit."""
+        if self._limits is None:
+            self._limits = LimitControl(self.session, self.rpc)
+        return self._limits
 
     @property
     def version(self) -> Version:

@@ -9,7 +9,6 @@ taken in event time: what is older than the last one taken is history and change
 
 from __future__ import annotations
 
-from collections import deque
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
@@ -102,10 +101,10 @@ class ConnectorTrack:
         self.since: datetime | None = seen.state_since if seen else None
         self.at: datetime | None = seen.status_at if seen else None
         self.fault_code = seen.fault_code if seen else ""
-        self._turns: deque[datetime] = deque(maxlen=_MOST_TURNS)
+        self._turns: list[datetime] = []
         if seen is not None and self.since is not None:
             # When each of them was, nobody wrote down: all count from the last.
-            self._turns.extend([self.since] * min(seen.changes_last_hour, _MOST_TURNS))
+            self._turns += [self.since] * min(seen.changes_last_hour, _MOST_TURNS)
 
     @property
     def status(self) -> ConnectorStatus:
@@ -114,7 +113,7 @@ class ConnectorTrack:
 
     def changes_last_hour(self, now: datetime) -> int:
         while self._turns and self._turns[0] < now - FLAP_WINDOW:
-            self._turns.popleft()
+            del self._turns[0]
         return len(self._turns)
 
     def report(self, word: str, at: datetime, fault_code: str = "") -> bool:
@@ -138,7 +137,7 @@ class ConnectorTrack:
         if self.at is not None and at < self.at:
             return False
         if self.state is not ConnectorState.UNKNOWN and (self.state in _USABLE) != (state in _USABLE):
-            self._turns.append(at)
+            self._turns = [*self._turns[1 - _MOST_TURNS :], at]
         if state is not self.state or self.since is None:
             self.state, self.since = state, at
         self.at = at

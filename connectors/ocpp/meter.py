@@ -11,6 +11,7 @@ from connectors.ocpp.clock import instant
 from connectors.ocpp.schemas import Json
 
 ENERGY = "Energy.Active.Import.Register"
+_READ = frozenset({ENERGY, "Power.Active.Import", "SoC"})
 _LINE_PHASES = ("L1", "L2", "L3", "L1-N", "L2-N", "L3-N")
 _ELSEWHERE = ("Inlet", "EV", "Upstream")
 """Locations beside the outlet: the whole station's supply, the vehicle's own meter."""
@@ -31,11 +32,11 @@ class Sample(NamedTuple):
 
 def number(value: Any) -> float | None:
     """A finite number out of what may be a padded string; None where there is none."""
-    if isinstance(value, bool) or value is None:
+    if isinstance(value, bool):
         return None
     try:
-        found = float(str(value).strip())
-    except ValueError:
+        found = float(value)
+    except (TypeError, ValueError, OverflowError):
         return None
     return found if math.isfinite(found) and abs(found) < _MOST_WH else None
 
@@ -51,11 +52,12 @@ def scaled(sample: Json) -> float | None:
     found = number(sample.get("value"))
     if found is None:
         return None
-    measure = cast(Json, sample.get("unitOfMeasure") or {})
-    multiplier = int(measure.get("multiplier") or 0)
-    if abs(multiplier) > _MOST_DIGITS:
-        return None
-    found *= 10.0**multiplier
+    if "unitOfMeasure" in sample:
+        measure = cast(Json, sample["unitOfMeasure"] or {})
+        multiplier = int(measure.get("multiplier") or 0)
+        if abs(multiplier) > _MOST_DIGITS:
+            return None
+        found *= 10.0**multiplier
     return found * 1000 if unit_of(sample) in ("kWh", "kW") else found
 
 
@@ -79,7 +81,7 @@ def _sample(value: Json, now: datetime) -> Sample:
                 if measurand == ENERGY and register is None:
                     register = signed_register_wh(str(item.get("value", "")))
                 continue
-        found = scaled(item)
+        found = scaled(item) if measurand in _READ else None
         if found is None:
             continue
         if measurand == ENERGY:

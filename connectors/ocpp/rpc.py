@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import uuid
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from enum import IntEnum
 from itertools import count
@@ -136,7 +136,7 @@ class Rpc:
         self.repaired: Callable[[str, Json], None] | None = None
         self._schemas: Schemas = schemas_of(version)
         self._send, self._handle, self._rules, self._drop = send, handle, rules, drop
-        self._incoming: deque[tuple[str | None, str, Json]] = deque()
+        self._incoming: list[tuple[str | None, str, Json]] = []
         self._worker: asyncio.Task[None] | None = None
         self._room: asyncio.Event | None = None
         self._waiting: list[tuple[int, int, _Call]] = []
@@ -240,7 +240,7 @@ class Rpc:
     async def _work(self) -> None:
         try:
             while self._incoming:
-                await self._serve(*self._incoming.popleft())
+                await self._serve(*self._incoming.pop(0))
                 if self._room is not None:
                     self._room.set()
                     self._room = None

@@ -50,6 +50,11 @@ class StationSession:
 
     The station's open transactions are held here: while its socket is ours, nobody else changes them."""
 
+    __slots__ = (
+        "_interval_s", "_open", "admission", "booted", "connectors", "house", "identity", "on_meter", "rpc",
+        "station",
+    )  # fmt: skip
+
     def __init__(self, station: StationInfo, house: House, meter_evidence_interval_s: float) -> None:
         self.station = station
         self.house = house
