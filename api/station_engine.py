@@ -6,7 +6,13 @@ import asyncio
 from typing import Any
 
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.common import (
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -16,6 +22,8 @@ from models.contract import STATION_WORKFLOW, station_workflow_id
 from models.ids import fingerprint
 from models.station_commands import StationReply, StationTask
 
+_STATION = SearchAttributeKey.for_keyword("StationId")
+_TENANT = SearchAttributeKey.for_keyword("BackstopTenant")
 _SLACK_S = 2.0
 """The station's own time-out comes first, and is the better answer."""
 
@@ -44,6 +52,12 @@ class StationEngine:
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 memo=memo,
+                search_attributes=TypedSearchAttributes(
+                    [
+                        SearchAttributePair(_STATION, task.station_id),
+                        SearchAttributePair(_TENANT, task.tenant_id),
+                    ]
+                ),
                 static_summary=f"{task.action or task.kind} at {task.station_id}",
             )
         except WorkflowAlreadyStartedError:

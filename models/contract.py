@@ -66,5 +66,6 @@ SEARCH_ATTRIBUTES: dict[str, str] = {
     "Attempt": "Int",
     "ChargerProtocol": "Keyword",
     "AwaitingHuman": "Bool",
+    "StationId": "Keyword",
 }
 """Registered at start. Plain text for all who may list workflows: no personal data, ever."""

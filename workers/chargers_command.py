@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, cast
 from urllib.parse import quote
@@ -358,7 +359,9 @@ def _say_frame(kind: str, body: Json, as_json: bool) -> None:
 
 
 def _time(text: str | None) -> str:
-    return text[:19].replace("T", " ") if text else ""
+    """The day only where it is not today's (UTC)."""
+    day, _, rest = (text or "").partition("T")
+    return rest[:8] if day == datetime.now(UTC).date().isoformat() else f"{day} {rest[:8]}".strip()
 
 
 def _table(*columns: str) -> Table:

@@ -171,4 +171,4 @@ def register_partner(
 
 
 if __name__ == "__main__":
-    app()
+    app(prog_name="backstop")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from connectors.ocpp.certificates import StationAuthority
+from connectors.ocpp.charging_profiles import FAILSAFE
 from connectors.ocpp.ports import (
     LOST,
     ConnectorFacts,
@@ -20,7 +21,7 @@ from connectors.ocpp.ports import (
 from connectors.ocpp.register import Register
 from connectors.ocpp.vendor_fields import SeenField
 from connectors.ports import RoutedEvidence
-from models.charging_limit import ChargingLimit, LimitReply
+from models.charging_limit import ChargingLimit, LimitReply, LimitState
 from models.ids import TenantId
 from models.station import StationEvent, StationEventKind, StationIdentity
 from store.chargers import ConnectorReport
@@ -34,6 +35,7 @@ from workers.ocpp_settlement import UNKNOWN_WH, settled, start_wh
 
 _TOKEN_LIVES = timedelta(hours=24)
 _LANES = 2
+_IN_FORCE = (LimitState.ACCEPTED, LimitState.APPLIED, LimitState.UNCERTAIN)
 
 
 class EvidenceWriter(Protocol):
@@ -249,6 +251,16 @@ class OcppHouse(StationAdmission):
     async def keep(self, station: StationInfo, reason: str, raw: bytes) -> None:
         async with self._unit(station) as unit:
             await unit.quarantine.keep(f"ocpp:{station.station_id}", reason, raw)
+
+    async def limits_in_force(self, station: StationInfo) -> list[ChargingLimit]:
+        async with self._unit(station) as unit:
+            rows = await unit.stations.limits(station.station_id)
+        return [
+            # Told again, its periods go on from when it was told first.
+            row.limit.model_copy(update={"starts_at": row.limit.starts_at or row.changed_at})
+            for row in rows
+            if row.reply.state in _IN_FORCE and not row.limit.limit_id.startswith(FAILSAFE)
+        ]
 
     async def limit(self, limit: ChargingLimit, reply: LimitReply) -> None:
         event = StationEvent(

@@ -205,6 +205,10 @@ def offered_kw(
     return None
 
 
+FAILSAFE = "failsafe:"
+"""How the ids of failsafe limits begin."""
+
+
 def failsafe(
     station_id: str,
     tenant_id: str,
@@ -222,7 +226,7 @@ def failsafe(
     share_kw = failsafe_kw / max(len(numbers), 1)
     return [
         ChargingLimit(
-            limit_id=f"failsafe:{tenant_id}:{station_id}:{number}:{share_kw:.3f}",
+            limit_id=f"{FAILSAFE}{tenant_id}:{station_id}:{number}:{share_kw:.3f}",
             tenant_id=tenant_id,
             station_id=station_id,
             connector_number=number,

@@ -71,10 +71,26 @@ class LimitControl:
                         await self._apply(failsafe)
             return reply
 
-    async def install_failsafe(self) -> None:
-        """What connectors may draw when nobody tells them anything. Offline with no profile is unlimited."""
-        for limit in self._failsafe():
-            if (await self.apply(limit)).state is LimitState.UNREACHABLE:
+    async def install(self) -> None:
+        """After a boot: what was in force is told again, for the station may have lost it. A connector that
+        has no default gets its failsafe. Offline with no profile is unlimited."""
+        now = datetime.now(UTC)
+        kept = [
+            limit
+            for limit in await self._session.house.limits_in_force(self._session.station)
+            if limit.purpose is not LimitPurpose.TRANSACTION and profiles.limit_at(limit, now) != float("inf")
+        ]
+        states: dict[int, LimitState] = {}
+        for limit in kept:
+            state = (await self.apply(limit)).state
+            if state is LimitState.UNREACHABLE:
+                return
+            if limit.purpose is LimitPurpose.DEFAULT:
+                states[limit.connector_number] = state
+        for failsafe in self._failsafe():
+            if states.get(failsafe.connector_number, LimitState.REFUSED) is not LimitState.REFUSED:
+                continue
+            if (await self.apply(failsafe)).state is LimitState.UNREACHABLE:
                 return
 
     def _failsafe(self) -> list[ChargingLimit]:

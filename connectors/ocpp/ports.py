@@ -214,6 +214,10 @@ class House(Protocol):
         """Quarantine: what was answered, and could not be used."""
         ...
 
+    async def limits_in_force(self, station: StationInfo) -> list[ChargingLimit]:
+        """What was set, and neither refused nor cleared since; no failsafe. Each with its start."""
+        ...
+
     async def limit(self, limit: ChargingLimit, reply: LimitReply) -> None:
         """How far a charging limit got."""
         ...

@@ -233,7 +233,7 @@ class Gateway:
             StationEventKind.BOOT,
             {"version": str(mine.version), **mine.session.identity.model_dump()},
         )
-        await mine.limits.install_failsafe()
+        await mine.limits.install()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Done in the background; its failure is only logged."""

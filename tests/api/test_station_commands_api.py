@@ -85,6 +85,21 @@ async def test_a_command_is_sent_once_per_key_and_written_down(api: StationsApi,
 
 
 @pytest.mark.asyncio
+async def test_operators_find_a_stations_commands_in_the_temporal_ui(
+    api: StationsApi, held: str, temporal_client: Client
+) -> None:
+    key = f"k-{uuid.uuid4().hex}"
+    await api.ask("POST", f"/stations/{held}/commands", RESET, key=key)
+    async with asyncio.timeout(30):  # visibility follows
+        while True:
+            found = [one.id async for one in temporal_client.list_workflows(f'StationId = "{held}"')]
+            if found:
+                break
+            await asyncio.sleep(0.1)
+    assert found == [station_workflow_id(api.tenant_id, key)]
+
+
+@pytest.mark.asyncio
 async def test_a_key_stands_for_one_command(api: StationsApi, held: str) -> None:
     key, other = f"k-{uuid.uuid4().hex}", await api.add()
     await api.ask("POST", f"/stations/{held}/commands", RESET, key=key)

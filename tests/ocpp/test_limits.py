@@ -230,6 +230,38 @@ class TestFailsafe:
             for number in (1, 2):
                 assert bench.in_force_kw(number) == pytest.approx(10, abs=STEP_KW)
 
+    @every
+    @pytest.mark.asyncio
+    async def test_a_limit_in_force_comes_back_at_a_boot(self, site: Site, version: Version) -> None:
+        """The station has forgotten it, and the failsafe allows more."""
+        async with live(site, version, failsafe_kw=20) as bench:
+            limits = [await bench.set(5), await bench.set(14, purpose=STATION)]
+            began = datetime.now(UTC) - timedelta(hours=1)
+            over = await bench.set(6, number=2, starts_at=began)
+            assert [reply.state for reply in (*limits, over)] == [LimitState.APPLIED] * 3
+            async with site.store.tenant(site.tenant_id) as unit:
+                ended = bench.limit(6, number=2, starts_at=began, duration_s=60)
+                await unit.stations.put_limit(ended, over)
+            before = len(await bench.log())
+            bench.installed.clear()
+            bench.station.commands.device.rebooted()
+            bench.station.reboot("PowerUp")
+            async with asyncio.timeout(15):
+                while len(await bench.log()) < before + 3:
+                    await asyncio.sleep(0.02)
+            assert len(bench.installed) == 3
+            assert bench.in_force_kw(1) == pytest.approx(5, abs=STEP_KW)
+            rows = await bench.rows()
+            assert rows[1, "default"].limit.periods[0].limit_kw == 5
+            assert rows[0, "station"].limit.periods[0].limit_kw == 14
+            assert rows[2, "default"].limit.limit_id.startswith("failsafe:"), "its own was over"
+            bench.station.commands.device.rebooted()
+            bench.station.reboot("PowerUp")
+            async with asyncio.timeout(15):
+                while len(await bench.log()) < before + 6:
+                    await asyncio.sleep(0.02)
+            assert (await bench.rows())[1, "default"].limit.starts_at == rows[1, "default"].limit.starts_at
+
     @pytest.mark.asyncio
     async def test_none_where_none_is_wanted(self, site: Site) -> None:
         async with live(site, "ocpp1.6") as bench:
