@@ -150,18 +150,6 @@ class SessionRepository:
             .values(values)
         )
 
-    async def progress(self, transaction_id: int, meter_wh: float, at: datetime) -> None:
-        """Take a newer meter value; an older one changes nothing."""
-        await self._connection.execute(
-            _TRANSACTION.update()
-            .where(
-                _TRANSACTION.c.tenant_id == self._tenant_id,
-                _TRANSACTION.c.transaction_id == transaction_id,
-                (_TRANSACTION.c.meter_at.is_(None)) | (_TRANSACTION.c.meter_at <= at),
-            )
-            .values(meter_wh=meter_wh, meter_at=at)
-        )
-
     async def close_transaction(
         self,
         transaction_id: int,

@@ -17,6 +17,7 @@ from models.tables.access import RouteRow, StationRow
 from models.tables.chargers import ChargerRow
 from models.tables.ocpp import (
     ChargingLimitRow,
+    OcppEventRow,
     OcppTransactionRow,
     StationCertificateRow,
     StationEventRow,
@@ -34,6 +35,20 @@ _CERTIFICATE = table_of(StationCertificateRow)
 _LIMIT = table_of(ChargingLimitRow)
 _FIELD = table_of(VendorFieldRow)
 _TRANSACTION = table_of(OcppTransactionRow)
+_JOURNAL = table_of(OcppEventRow)
+_SHOWN_WH = (
+    select(_JOURNAL.c.register_wh)
+    .where(
+        _JOURNAL.c.transaction_id == _TRANSACTION.c.transaction_id,
+        _JOURNAL.c.tenant_id == _TRANSACTION.c.tenant_id,
+        _JOURNAL.c.register_wh.is_not(None),
+    )
+    .order_by(_JOURNAL.c.observed_at.desc(), _JOURNAL.c.position.desc())
+    .limit(1)
+    .correlate(_TRANSACTION)
+    .scalar_subquery()
+    .label("shown_wh")
+)
 _MERGED = func.coalesce(_STATION.c.body, text("'{}'::jsonb"))
 
 _CHANGED_NOTHING = (LimitState.REFUSED, LimitState.UNREACHABLE)
@@ -256,7 +271,10 @@ class StationRepository:
             ended = _TRANSACTION.c.ended_at
             where.append(ended.is_(None) if is_open else ended.is_not(None))
         found = await self._connection.execute(
-            select(_TRANSACTION).where(*where).order_by(_TRANSACTION.c.transaction_id.desc()).limit(limit)
+            select(_TRANSACTION, _SHOWN_WH)
+            .where(*where)
+            .order_by(_TRANSACTION.c.transaction_id.desc())
+            .limit(limit)
         )
         return [_transaction(row) for row in found]
 
@@ -352,8 +370,9 @@ def _record(row: Any) -> StationRecord:
 
 def _transaction(row: Any) -> StationTransaction:
     energy_wh = row.energy_wh
-    if energy_wh is None and row.ended_at is None and 0 <= row.meter_start_wh <= row.meter_wh:
-        energy_wh = row.meter_wh - row.meter_start_wh
+    shown_wh = row.meter_start_wh if row.shown_wh is None else row.shown_wh
+    if energy_wh is None and row.ended_at is None and 0 <= row.meter_start_wh <= shown_wh:
+        energy_wh = shown_wh - row.meter_start_wh
     return StationTransaction(
         transaction_id=row.transaction_id,
         transaction_ref=row.transaction_ref,

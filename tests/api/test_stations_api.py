@@ -19,6 +19,7 @@ from models.charging_limit import ChargingLimit, LimitPeriod, LimitPurpose, Limi
 from models.station import StationEvent, StationEventKind, StationIdentity, StationSettings
 from models.station_passwords import matches
 from store.database import Store
+from store.journal import JournalEvent
 from store.stations import VendorField
 from tests.api.stations_bench import CONNECTOR, StationsApi, stations_api
 
@@ -217,7 +218,19 @@ async def test_transactions_are_shown_with_energy_and_findings_and_without_token
             )
             for n in range(3)
         ]
-        await unit.sessions.progress(rows[2].transaction_id, 3500.0, start + timedelta(hours=3))
+        await unit.journal.append(
+            [
+                JournalEvent(
+                    station_id=station_id,
+                    transaction_id=rows[2].transaction_id,
+                    connector_number=1,
+                    kind="meter",
+                    observed_at=start + timedelta(hours=3, minutes=minute),
+                    register_wh=register_wh,
+                )
+                for minute, register_wh in ((9, 3500.0), (3, 2000.0), (12, None))
+            ]
+        )
         await unit.sessions.close_transaction(
             rows[0].transaction_id, start + timedelta(hours=1), 9000.0, "Local", 8000.0, "meter_reset late"
         )

@@ -53,15 +53,13 @@ async def test_a_reference_told_at_once_with_other_figures(store: Store, tenant:
     assert len({each.transaction_id for each in both}) == 1
 
 
-async def test_meter_values_move_forward_and_the_first_end_stands(store: Store, tenant: TenantId) -> None:
+async def test_the_first_end_stands(store: Store, tenant: TenantId) -> None:
     made = await opened(store, tenant, "tx-1")
     number = made.transaction_id
     async with store.tenant(tenant) as unit:
-        await unit.sessions.progress(number, 500, after(60))
-        await unit.sessions.progress(number, 300, after(30))
         found = await unit.sessions.find("st-1", transaction_ref="tx-1")
         assert found is not None
-        assert (found.meter_wh, found.attempt_id) == (500, "a1")
+        assert found.attempt_id == "a1"
         assert await unit.sessions.find("st-1", transaction_id=number) == found
         assert await unit.sessions.find("st-2", transaction_id=number) is None
         assert await unit.sessions.find_open("st-1", 1) == found
@@ -75,14 +73,17 @@ async def test_meter_values_move_forward_and_the_first_end_stands(store: Store, 
         assert await unit.sessions.open_of_station("st-1") == []
 
 
-async def test_an_end_without_a_meter_value_keeps_the_last(store: Store, tenant: TenantId) -> None:
-    made = await opened(store, tenant)
+async def test_an_end_that_we_concluded_gives_way_to_one_that_is_told(store: Store, tenant: TenantId) -> None:
+    number = (await opened(store, tenant)).transaction_id
     async with store.tenant(tenant) as unit:
-        await unit.sessions.progress(made.transaction_id, 500, after(60))
-        await unit.sessions.close_transaction(made.transaction_id, after(90), None, "EVDisconnected")
-        found = await unit.sessions.find("st-1", transaction_id=made.transaction_id)
+        close = unit.sessions.close_transaction
+        assert await close(number, after(60), 500, "ocpp1.6:Lost")
+        assert not await close(number, after(90), 900, "ocpp1.6:Local")
+        assert await close(number, after(90), 900, "ocpp1.6:Local", instead_of="ocpp1.6:Lost")
+        assert not await close(number, after(99), 999, "ocpp1.6:Other", instead_of="ocpp1.6:Lost")
+        found = await unit.sessions.find("st-1", transaction_id=number)
     assert found is not None
-    assert found.meter_wh == 500
+    assert (found.ended_at, found.meter_wh) == (after(90), 900)
 
 
 async def test_a_partner_is_found_by_the_token_it_presents(store: Store, tenant: TenantId) -> None:
