@@ -26,8 +26,8 @@ import ocpp.messages
 from benchmarks.ocpp_load import Depot, Figures, closed_loop, frame, run, serving
 from benchmarks.ocpp_server import TRANSACTION_ID, TRANSACTION_REF, Stock16, Stock201
 from connectors.ocpp.connection import TABLES
-from connectors.ocpp.rpc import Answer, Rpc, Rules
-from connectors.ocpp.schemas import Version
+from connectors.ocpp.wire.rpc import Answer, Rpc, Rules
+from connectors.ocpp.wire.schemas import Version
 
 SOCKETS = 100
 SECONDS = 3.0

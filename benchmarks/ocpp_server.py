@@ -1,14 +1,14 @@
 """The servers that are measured, each in a process of its own on libuv's loop: prints its port, then serves.
 
 python -m benchmarks.ocpp_server KIND [DATABASE_URL] [TENANT]
-  house       our gateway over PostgreSQL, with its bus and upkeep, as workers/gateway_process.py runs it
+  house       our gateway over PostgreSQL, with its bus and upkeep, as workers/gateway/process.py runs it
   free        the same without the limit of messages per second and station, for closed loops
   rpc         our gateway with handlers that return at once: sockets and RPC layer alone
   instant     our gateway with its own handlers over a house that returns at once (no limit either)
   stock       the `ocpp` package on `websockets`, defaults of both
   stock-lean  the same at its best: validation in the loop's own thread, no compression
 
-Ours with the garbage collector as in production (workers.gateway_process.calm_collector).
+Ours with the garbage collector as in production (workers.gateway.process.calm_collector).
 Delivery of evidence to Temporal is left out everywhere; its rows are written.
 """
 
@@ -36,19 +36,19 @@ from websockets.typing import Subprotocol
 from benchmarks.ocpp_load import raise_file_limit
 from connectors.ocpp.action import Action
 from connectors.ocpp.connection import TABLES
-from connectors.ocpp.door import Bucket
+from connectors.ocpp.door.entry import Bucket
 from connectors.ocpp.ports import Credentials, StartOfTransaction, StationInfo, TransactionFacts
-from connectors.ocpp.register import Register
-from connectors.ocpp.rpc import Answer
-from connectors.ocpp.schemas import Json
 from connectors.ocpp.server import Gateway
 from connectors.ocpp.session import StationSession
+from connectors.ocpp.truth.register import Register
+from connectors.ocpp.wire.rpc import Answer
+from connectors.ocpp.wire.schemas import Json
 from models.station import StationIdentity, StationSettings
 from store.database import Store
 from workers.evidence_relay import EvidenceRelay
-from workers.gateway_bus import GatewayBus
-from workers.gateway_process import calm_collector
-from workers.ocpp_store import OcppHouse
+from workers.gateway.bus import GatewayBus
+from workers.gateway.house import OcppHouse
+from workers.gateway.process import calm_collector
 
 TRANSACTION_ID = 4711
 TRANSACTION_REF = "0f9d6f9a-1d0d-4c40-9ba4-000000004711"

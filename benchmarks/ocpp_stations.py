@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from benchmarks.ocpp_load import PASSWORD, station_id
-from connectors.ocpp.passwords import hash_password
+from connectors.ocpp.door.passwords import hash_password
 from models.charger import Charger, Protocol
 from models.ids import TenantId
 from models.place import Place

@@ -15,8 +15,8 @@ import uvicorn
 from fastapi import FastAPI, HTTPException
 
 from models.base import Message
-from simulators.charge_point_connector import ConnectorTwin
-from simulators.charge_point_station import StationTwin, run_stations
+from simulators.charge_point.connector import ConnectorTwin
+from simulators.charge_point.station import StationTwin, run_stations
 from simulators.twin import ConnectorState, Fault, Ledger, LedgerEntry, PlugIn, TwinPace, TwinStation
 
 

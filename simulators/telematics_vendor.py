@@ -24,9 +24,9 @@ import uvicorn
 from fastapi import FastAPI, Header, HTTPException, Request, Response
 
 from models.base import Message, StrictMessage
-from simulators.telematics_faults import FaultPlan, VendorFault
-from simulators.telematics_fleet import Action, Car, Fleet
-from simulators.telematics_push import Pusher
+from simulators.telematics.faults import FaultPlan, VendorFault
+from simulators.telematics.fleet import Action, Car, Fleet
+from simulators.telematics.push import Pusher
 from simulators.twin import TwinPace, VehicleTwin
 
 _CONFIRM_S: Final = 0.3
@@ -35,7 +35,7 @@ _TOKEN_LIFE_S: Final = 3600
 
 
 class TelematicsConfig(Message):
-    """Configuration file (JSON) of the vendor. `faults`: see simulators/telematics_faults.py. Without a
+    """Configuration file (JSON) of the vendor. `faults`: see simulators/telematics/faults.py. Without a
     `webhook_url` nothing is pushed."""
 
     pace: TwinPace = TwinPace()

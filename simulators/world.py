@@ -18,7 +18,7 @@ from models.place import Place
 from models.policy import Policy
 from models.stop import StopRequest
 from models.vehicle import ConnectorStandard, VehicleState
-from simulators.charge_point_device_state import OcppVersion
+from simulators.charge_point.device_state import OcppVersion
 from simulators.city import (
     CENTRE,
     DISTRICT_STEP_M,
@@ -34,7 +34,7 @@ from simulators.city import (
     STATION_RING_M,
     moved,
 )
-from simulators.roaming_config import PartyConfig, RoamingConfig
+from simulators.roaming.config import PartyConfig, RoamingConfig
 from simulators.twin import TwinConnector, TwinLocation, TwinPace, TwinStation, VehicleTwin
 
 COUNTRY_CODE = "DE"

@@ -88,7 +88,7 @@ def planner() -> None:
 @app.command()
 def gateway() -> None:
     """Hold the websockets of charge points (OCPP 1.6J, 2.0.1 and 2.1)."""
-    from workers.gateway_process import run_gateway
+    from workers.gateway.process import run_gateway
 
     _serve(run_gateway(_settings()), fast_loop=True)
 

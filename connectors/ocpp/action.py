@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
-from connectors.ocpp.rpc import Answer
-from connectors.ocpp.schemas import Json
 from connectors.ocpp.session import StationSession
+from connectors.ocpp.wire.rpc import Answer
+from connectors.ocpp.wire.schemas import Json
 
 HEARTBEAT_S = 60
 PENDING_RETRY_S = 30
@@ -15,7 +15,7 @@ PENDING_RETRY_S = 30
 
 class Action(NamedTuple):
     """`handle` returns once what it says is durable. `repair`: for what must be answered whenever its
-    essentials can be read (connectors.ocpp.rpc.Rules)."""
+    essentials can be read (connectors.ocpp.wire.rpc.Rules)."""
 
     handle: Callable[[StationSession, Json], Awaitable[Answer]]
     repair: Callable[[Json], Json] | None = None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from connectors.ocpp.action import HEARTBEAT_S, PENDING_RETRY_S
-from connectors.ocpp.clock import now_text
-from connectors.ocpp.schemas import Json
 from connectors.ocpp.session import StationSession
+from connectors.ocpp.truth.clock import now_text
+from connectors.ocpp.wire.schemas import Json
 from models.station import Admission, StationIdentity
 
 _WORDS = {

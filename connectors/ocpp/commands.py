@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from connectors.ocpp.connection import TOLD_BY_STATIONS, Connection
+from connectors.ocpp.door.passwords import new_password
 from connectors.ocpp.guards import Refused, check_call
-from connectors.ocpp.passwords import new_password
-from connectors.ocpp.rpc import CallError, NoReply, NotSent, Priority
-from connectors.ocpp.schemas import Invalid, Json, Version
 from connectors.ocpp.v2x import requests as requests_2x
 from connectors.ocpp.v16 import requests as requests_16
+from connectors.ocpp.wire.rpc import CallError, NoReply, NotSent, Priority
+from connectors.ocpp.wire.schemas import Invalid, Json, Version
 from models.commands import ChargerCommand, CommandKind, CommandOutcome, CommandReply
 from models.reason_catalogue import from_ocpp201_reason_code
 from models.reason_codes import Phase, ReasonCode

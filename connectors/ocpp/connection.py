@@ -8,13 +8,13 @@ from datetime import datetime
 from websockets.asyncio.server import ServerConnection
 
 from connectors.ocpp.action import ActionTable
-from connectors.ocpp.door import Bucket
-from connectors.ocpp.limits import LimitControl
-from connectors.ocpp.rpc import Rpc
-from connectors.ocpp.schemas import Version
+from connectors.ocpp.door.entry import Bucket
+from connectors.ocpp.limits.control import LimitControl
 from connectors.ocpp.session import StationSession
 from connectors.ocpp.v2x import NOT_SERVED_21, NOT_SERVED_201, V21, V201
 from connectors.ocpp.v16 import ACTIONS as V16
+from connectors.ocpp.wire.rpc import Rpc
+from connectors.ocpp.wire.schemas import Version
 
 TABLES: dict[Version, ActionTable] = {Version.V16: V16, Version.V201: V201, Version.V21: V21}
 TOLD_BY_STATIONS: dict[Version, frozenset[str]] = {

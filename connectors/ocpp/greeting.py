@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from connectors.ocpp.connection import Connection
-from connectors.ocpp.rpc import CallError, NoReply, NotSent, Priority
-from connectors.ocpp.schemas import Json
 from connectors.ocpp.v2x import requests as requests_2x
 from connectors.ocpp.v16 import requests as requests_16
+from connectors.ocpp.wire.rpc import CallError, NoReply, NotSent, Priority
+from connectors.ocpp.wire.schemas import Json
 
 _BOOT_WAIT_S = 3.0
 _CALL_S = 10.0

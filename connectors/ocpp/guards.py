@@ -9,7 +9,7 @@ from collections.abc import Collection
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from connectors.ocpp.schemas import Json, Version, schemas_of
+from connectors.ocpp.wire.schemas import Json, Version, schemas_of
 
 _TOLD_BY_STATIONS = "is told by stations"
 

@@ -1,4 +1,4 @@
-"""What the gateway needs of the house; workers/ocpp_store.py gives it over the store."""
+"""What the gateway needs of the house; workers/gateway/house.py gives it over the store."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from connectors.ocpp.register import Register
+from connectors.ocpp.truth.register import Register
 from connectors.ports import RoutedEvidence
 from models.base import Message, UtcDatetime
 from models.charger import ConnectorStatus

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import orjson
 
-from connectors.ocpp.frames import is_too_deep
+from connectors.ocpp.wire.frames import is_too_deep
 
 _MASK = "***"
 _SECRET_KEYS = frozenset(

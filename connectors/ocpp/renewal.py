@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from connectors.ocpp import commands
-from connectors.ocpp.certificates import due_for_renewal
 from connectors.ocpp.connection import Connection
+from connectors.ocpp.door.certificates import due_for_renewal
 
 _CALL_S = 30.0
 _AGAIN_AFTER = timedelta(hours=24)

@@ -18,15 +18,15 @@ from websockets.typing import Subprotocol
 
 from connectors.ocpp import commands
 from connectors.ocpp.connection import BEFORE_ACCEPTED, TABLES, Connection
-from connectors.ocpp.door import Door, entry_of
-from connectors.ocpp.frames import MAX_FRAME_BYTES
+from connectors.ocpp.door.entry import Door, entry_of
 from connectors.ocpp.greeting import greet
 from connectors.ocpp.ports import House, StationInfo
 from connectors.ocpp.renewal import renew_due
-from connectors.ocpp.rpc import Answer, Rpc, Rules
-from connectors.ocpp.schemas import Json, Version, schemas_of
 from connectors.ocpp.session import StationSession
 from connectors.ocpp.vendor_fields import VendorFields
+from connectors.ocpp.wire.frames import MAX_FRAME_BYTES
+from connectors.ocpp.wire.rpc import Answer, Rpc, Rules
+from connectors.ocpp.wire.schemas import Json, Version, schemas_of
 from models.charging_limit import ChargingLimit, LimitReply, LimitState
 from models.commands import ChargerCommand, CommandOutcome, CommandReply
 from models.station import StationEventKind

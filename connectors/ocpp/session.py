@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from connectors.ocpp.connector_state import ConnectorState, ConnectorTrack
-from connectors.ocpp.meter import Sample
 from connectors.ocpp.ports import (
     LOST,
     ConnectorFacts,
@@ -19,9 +17,11 @@ from connectors.ocpp.ports import (
     TransactionFacts,
     is_lost,
 )
-from connectors.ocpp.register import Reading, Register
-from connectors.ocpp.rpc import Rpc
-from connectors.ocpp.schemas import Json
+from connectors.ocpp.truth.connector_state import ConnectorState, ConnectorTrack
+from connectors.ocpp.truth.meter import Sample
+from connectors.ocpp.truth.register import Reading, Register
+from connectors.ocpp.wire.rpc import Rpc
+from connectors.ocpp.wire.schemas import Json
 from connectors.ports import RoutedEvidence
 from models.evidence import Evidence, EvidenceKind, EvidenceSource
 from models.reason_catalogue import from_ocpp16_stop_reason, from_ocpp201_stopped_reason
@@ -205,6 +205,8 @@ class StationSession:
                 await self.end_lost(one)
 
     def _is_stale(self, one: OpenTransaction, now: datetime) -> bool:
+        if one.facts.connector_number < 1:
+            return False  # not told yet where it runs
         shown_at = max(one.facts.started_at, one.register.at or one.facts.started_at)
         track = self.connectors.get(one.facts.connector_number)
         free_since = track.since if track is not None and track.state is ConnectorState.FREE else None

@@ -14,7 +14,7 @@ from connectors.ocpi.ports import LinkState
 from connectors.ocpi.pull import pull_locations
 from models.charger import ConnectorStatus, Protocol
 from models.ids import TenantId
-from simulators.roaming_config import RoamingConfig, header
+from simulators.roaming.config import RoamingConfig, header
 from simulators.roaming_partner import build_app
 from store.database import Store
 from tests.ocpi.world import TOKEN_A, locations, serving, until, world

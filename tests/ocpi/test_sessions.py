@@ -16,7 +16,7 @@ from models.commands import ChargerCommand
 from models.evidence import EvidenceKind
 from models.ids import TenantId
 from models.reason_codes import ReasonCode
-from simulators.roaming_config import header
+from simulators.roaming.config import header
 from simulators.twin import FaultKind
 from store.database import Store
 from tests.ocpi.world import World, until, world

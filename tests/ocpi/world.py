@@ -31,8 +31,8 @@ from models.evidence import Evidence, EvidenceKind
 from models.ids import TenantId, attempt_id_for, remote_start_id_for
 from models.place import Place
 from models.stop import Attempt
-from simulators.roaming_config import PartyConfig, RoamingConfig
-from simulators.roaming_partner import Partner
+from simulators.roaming.config import PartyConfig, RoamingConfig
+from simulators.roaming.partner import Partner
 from simulators.roaming_partner import build_app as build_partner
 from simulators.twin import Fault, FaultKind, PlugIn, TwinConnector, TwinLocation, TwinPace
 from store.attempts import AttemptIntent

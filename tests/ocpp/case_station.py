@@ -18,7 +18,7 @@ from typing import Any
 
 from websockets.exceptions import ConnectionClosed
 
-from connectors.ocpp.schemas import Json, Version, schemas_of
+from connectors.ocpp.wire.schemas import Json, Version, schemas_of
 from models.commands import CommandKind, CommandOutcome, CommandReply
 from models.ids import attempt_id_for, remote_start_id_for
 from models.station import StationSettings

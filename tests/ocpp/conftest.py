@@ -15,7 +15,7 @@ import pytest_asyncio
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from connectors.ocpp.passwords import hash_password
+from connectors.ocpp.door.passwords import hash_password
 from connectors.ocpp.server import Gateway
 from connectors.ports import RoutedEvidence
 from models.charger import Charger, Protocol
@@ -27,7 +27,7 @@ from models.stop import Attempt
 from models.vehicle import ConnectorStandard
 from store.attempts import AttemptIntent
 from store.database import Store, TenantUnit
-from workers.ocpp_store import OcppHouse
+from workers.gateway.house import OcppHouse
 
 PASSWORD = "a-station-password-16+"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from connectors.ocpp.connector_state import ConnectorState
+from connectors.ocpp.truth.connector_state import ConnectorState
 from models.charger import ConnectorStatus
 
 S, C = ConnectorState, ConnectorStatus

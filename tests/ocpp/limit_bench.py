@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from connectors.ocpp.connection import Connection
-from connectors.ocpp.schemas import Json
+from connectors.ocpp.wire.schemas import Json
 from models.charging_limit import ChargingLimit, ChargingTraits, LimitPeriod, LimitPurpose, LimitReply
 from models.commands import CommandKind, CommandOutcome
 from models.ids import remote_start_id_for
 from models.station import StationEventKind
 from models.vehicle import ConnectorStandard
-from simulators.charge_point_power import InstalledProfile
-from simulators.charge_point_station import StationTwin
+from simulators.charge_point.power import InstalledProfile
+from simulators.charge_point.station import StationTwin
 from simulators.twin import Ledger, PlugIn, TwinConnector, TwinPace, TwinStation
 from store.stations import StoredLimit
 from tests.ocpp.case_station import settle

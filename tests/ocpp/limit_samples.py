@@ -8,8 +8,8 @@ from typing import Any, Literal
 import pytest
 from hypothesis import strategies as st
 
-from connectors.ocpp.charging_profiles import set_request
-from connectors.ocpp.schemas import Json, Version, schemas_of
+from connectors.ocpp.limits.profiles import set_request
+from connectors.ocpp.wire.schemas import Json, Version, schemas_of
 from models.charging_limit import ChargingLimit, ChargingTraits, LimitPeriod, LimitPurpose
 
 NOW = datetime(2026, 3, 4, 12, 0, 30, 250_000, tzinfo=UTC)

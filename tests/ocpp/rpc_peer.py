@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 
-from connectors.ocpp.rpc import Answer, Priority, Rpc, Rules
-from connectors.ocpp.schemas import Json, Version
+from connectors.ocpp.wire.rpc import Answer, Priority, Rpc, Rules
+from connectors.ocpp.wire.schemas import Json, Version
 
 PATIENCE_S = 5.0
 NOW = "2026-11-21T08:00:00Z"

@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from connectors.ocpp.schemas import Json, Version, schemas_of
+from connectors.ocpp.wire.schemas import Json, Version, schemas_of
 
 NOW = "2026-11-21T08:00:00.000Z"
 _FOLDERS = {Version.V16: "v16", Version.V201: "v201", Version.V21: "v21"}

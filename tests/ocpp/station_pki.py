@@ -26,11 +26,11 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import WebSocketException
 
-from connectors.ocpp.certificates import (
+from connectors.ocpp.door.certificates import (
     SignedCertificate,
     StationAuthority,
 )
-from connectors.ocpp.transport_security import server_context
+from connectors.ocpp.door.transport_security import server_context
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 STATION, OPERATOR = "CP-0001", "Backstop Fleet"

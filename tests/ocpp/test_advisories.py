@@ -17,14 +17,14 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
 import models.station_passwords
-from connectors.ocpp.door import Knocks
-from connectors.ocpp.passwords import hash_password
+from connectors.ocpp.door.entry import Knocks
+from connectors.ocpp.door.passwords import hash_password
 from connectors.ocpp.server import Gateway
 from models.commands import CommandKind, CommandOutcome
 from models.station import StationEvent, StationEventKind, StationSettings
 from tests.ocpp.case_station import BOOT_16, settle
 from tests.ocpp.conftest import PASSWORD, Client, Site
-from workers.ocpp_store import OcppHouse
+from workers.gateway.house import OcppHouse
 
 V16 = "ocpp1.6"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from connectors.ocpp.schemas import Json, Version
+from connectors.ocpp.wire.schemas import Json, Version
 from models.commands import CommandKind, CommandOutcome
 from models.evidence import EvidenceKind
 from models.reason_codes import ReasonCode

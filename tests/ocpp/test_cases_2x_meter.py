@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from connectors.ocpp.schemas import Json, Version
+from connectors.ocpp.wire.schemas import Json, Version
 from models.evidence import EvidenceKind
 from tests.ocpp.case_station import Say, at, connected, play
 from tests.ocpp.conftest import Site

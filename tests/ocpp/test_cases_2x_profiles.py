@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from connectors.ocpp.schemas import Json, Version
+from connectors.ocpp.wire.schemas import Json, Version
 from tests.ocpp.case_station import Ask, Say, at, command, command_refused, connected, play
 from tests.ocpp.conftest import Site
 from tests.ocpp.test_cases_2x import Tx

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from connectors.ocpp.schemas import Json, Version
+from connectors.ocpp.wire.schemas import Json, Version
 from models.commands import CommandKind, CommandOutcome
 from models.evidence import EvidenceKind
 from models.ids import remote_start_id_for

@@ -21,13 +21,13 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
-from connectors.ocpp.certificates import StationAuthority
-from connectors.ocpp.schemas import Json, Version
+from connectors.ocpp.door.certificates import StationAuthority
 from connectors.ocpp.server import Gateway
+from connectors.ocpp.wire.schemas import Json, Version
 from models.commands import CommandOutcome
 from tests.ocpp.case_station import Station, at, command, connected, settle
 from tests.ocpp.conftest import PASSWORD, Client, Site
-from workers.ocpp_store import OcppHouse
+from workers.gateway.house import OcppHouse
 
 V16, V201 = Version.V16, Version.V201
 YES = {"status": "Accepted"}

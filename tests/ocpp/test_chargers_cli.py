@@ -30,14 +30,14 @@ from api.keys import generate_key
 from api.settings import ApiSettings
 from connectors.ocpp.server import Gateway
 from models.ids import TenantId
-from simulators.charge_point_station import StationTwin
+from simulators.charge_point.station import StationTwin
 from simulators.twin import Ledger, TwinConnector, TwinPace, TwinStation
 from store.database import Store
 from tests.ocpp.conftest import Sink
 from workers.bootstrap import sandbox
 from workers.cli import app
-from workers.gateway_bus import GatewayBus
-from workers.ocpp_store import OcppHouse
+from workers.gateway.bus import GatewayBus
+from workers.gateway.house import OcppHouse
 from workers.stack.ports import free_port
 from workflows.station_command import StationCommand
 

@@ -33,7 +33,7 @@ from limit_samples import (
 )
 from pydantic import ValidationError
 
-from connectors.ocpp.charging_profiles import (
+from connectors.ocpp.limits.profiles import (
     FLOOR_A,
     clear_request,
     composite_request,
@@ -46,7 +46,7 @@ from connectors.ocpp.charging_profiles import (
     read_composite,
     set_request,
 )
-from connectors.ocpp.schemas import Invalid, Version, schemas_of
+from connectors.ocpp.wire.schemas import Invalid, Version, schemas_of
 from models.charging_limit import ChargingLimit, ChargingTraits, LimitPurpose
 
 

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from limit_samples import NOW, V16, composite, every_version, limits, period, phases_of, sent, units, watts_of
 
-from connectors.ocpp.charging_profiles import (
+from connectors.ocpp.limits.profiles import (
     is_obeyed,
     offered_kw,
     read_composite,
 )
-from connectors.ocpp.schemas import Json, Version, schemas_of
+from connectors.ocpp.wire.schemas import Json, Version, schemas_of
 from models.charging_limit import ChargingLimit, ReadBack
 
 json_like = st.recursive(

@@ -14,17 +14,17 @@ import pytest
 import pytest_asyncio
 from websockets.exceptions import ConnectionClosed
 
-from connectors.ocpp.door import Bucket
-from connectors.ocpp.passwords import hash_password
-from connectors.ocpp.schemas import Json, Version
+from connectors.ocpp.door.entry import Bucket
+from connectors.ocpp.door.passwords import hash_password
 from connectors.ocpp.server import Gateway
+from connectors.ocpp.wire.schemas import Json, Version
 from models.commands import CommandKind, CommandOutcome
 from models.station import Admission, StationEventKind, StationSettings
 from models.station_commands import StationTask
 from store.platform import StationRoute
 from tests.ocpp.case_station import BOOT_16, BOOT_201, Refused, Station, at, command, connected, settle
 from tests.ocpp.conftest import PASSWORD, Client, Site
-from workers.ocpp_store import OcppHouse
+from workers.gateway.house import OcppHouse
 
 V16, V201, V21 = Version.V16, Version.V201, Version.V21
 VERSIONS = [V16, V201, V21]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from connectors.ocpp.faults import MREC_VENDOR
-from connectors.ocpp.schemas import Version
+from connectors.ocpp.truth.faults import MREC_VENDOR
+from connectors.ocpp.wire.schemas import Version
 from models.charger import Charger
 from models.evidence import Evidence, EvidenceKind
 from models.reason_catalogue import from_mrec

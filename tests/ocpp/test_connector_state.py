@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.ocpp.connector_state import FLAP_WINDOW, ConnectorState, ConnectorTrack
-from connectors.ocpp.faults import MREC_VENDOR, fault_reason, known_fault, mrec_words, plain_fault
+from connectors.ocpp.truth.connector_state import FLAP_WINDOW, ConnectorState, ConnectorTrack
+from connectors.ocpp.truth.faults import MREC_VENDOR, fault_reason, known_fault, mrec_words, plain_fault
 from models.charger import ConnectorStatus
 from models.reason_catalogue import MREC, from_mrec, from_ocpp16_error
 from models.reason_codes import Phase, ReasonCode

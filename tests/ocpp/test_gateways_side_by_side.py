@@ -15,8 +15,8 @@ import pytest_asyncio
 from psycopg import sql
 from websockets.exceptions import ConnectionClosed
 
-from connectors.ocpp.schemas import Json, Version
 from connectors.ocpp.server import Gateway
+from connectors.ocpp.wire.schemas import Json, Version
 from models.commands import CommandKind, CommandOutcome
 from models.evidence import EvidenceKind
 from models.ids import remote_start_id_for
@@ -25,8 +25,8 @@ from store.database import Store
 from store.platform import CHANNEL_FRAMES, CHANNEL_ROUTES, CHANNEL_WATCH, StationRoute
 from tests.ocpp.case_station import BOOT_16, BOOT_201, at
 from tests.ocpp.conftest import PASSWORD, Client, Site
-from workers.gateway_bus import GatewayBus
-from workers.ocpp_store import OcppHouse
+from workers.gateway.bus import GatewayBus
+from workers.gateway.house import OcppHouse
 
 V16, V201 = Version.V16, Version.V201
 

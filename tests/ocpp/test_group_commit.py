@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from workers.group_commit import GroupCommit
+from workers.gateway.group_commit import GroupCommit
 
 
 class Ledger:

@@ -23,7 +23,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.typing import Subprotocol
 
-from connectors.ocpp.passwords import hash_password
+from connectors.ocpp.door.passwords import hash_password
 from connectors.ocpp.server import Gateway
 from models.charger import Charger
 from models.ids import TenantId
@@ -31,7 +31,7 @@ from models.tables.access import StationRow
 from store.database import Store
 from store.scope import table_of
 from tests.ocpp.conftest import PASSWORD, Site
-from workers.ocpp_store import OcppHouse
+from workers.gateway.house import OcppHouse
 
 STATIONS = 1_000
 START_WH = 1_000

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from connectors.ocpp import limits as limits_module
-from connectors.ocpp.charging_profiles import keeps, pauses
+from connectors.ocpp.limits import control as limits_module
+from connectors.ocpp.limits.profiles import keeps, pauses
 from models.charging_limit import ChargingLimit, LimitPeriod, LimitPurpose, LimitState, ReadBack
 from models.evidence import EvidenceKind
 from tests.ocpp.conftest import Site

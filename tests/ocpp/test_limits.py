@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from connectors.ocpp.charging_profiles import pauses
+from connectors.ocpp.limits.profiles import pauses
 from models.charging_limit import LimitPurpose, LimitState, ReadBack
 from models.commands import CommandOutcome
 from models.station_commands import StationTask, StationTaskKind

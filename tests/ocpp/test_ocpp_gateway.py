@@ -16,7 +16,7 @@ from models.evidence import EvidenceKind
 from models.ids import remote_start_id_for
 from models.reason_codes import ReasonCode
 from tests.ocpp.conftest import Client, Site
-from workers.ocpp_store import OcppHouse
+from workers.gateway.house import OcppHouse
 
 V16, V201 = "ocpp1.6", "ocpp2.0.1"
 

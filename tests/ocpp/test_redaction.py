@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.ocpp.redaction import masked, shown
-from connectors.ocpp.schemas import Version, schemas_of
+from connectors.ocpp.wire.schemas import Version, schemas_of
 from tests.ocpp.schema_samples import sample
 
 SECRET = "S3CRET-c0ffee"

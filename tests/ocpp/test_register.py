@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.ocpp.register import Reading, Register, folded
+from connectors.ocpp.truth.register import Reading, Register, folded
 
 START = datetime(2026, 3, 2, 6, 0, tzinfo=UTC)
 STEP = timedelta(minutes=15)

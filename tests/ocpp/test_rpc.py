@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.ocpp.rpc import Answer
-from connectors.ocpp.schemas import Json, Version
+from connectors.ocpp.wire.rpc import Answer
+from connectors.ocpp.wire.schemas import Json, Version
 from tests.ocpp.rpc_peer import ANSWERS, NOW, Peer, quiet
 
 VERSIONS = pytest.mark.parametrize("version", list(Version))

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from connectors.ocpp.rpc import CallError, NoReply, NotSent, Priority, State
-from connectors.ocpp.schemas import Invalid, Version
+from connectors.ocpp.wire.rpc import CallError, NoReply, NotSent, Priority, State
+from connectors.ocpp.wire.schemas import Invalid, Version
 from tests.ocpp.rpc_peer import PATIENCE_S, TRIGGER, Peer, ended, number_of, quiet, trigger, until
 
 SOON_S = 0.05

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from connectors.ocpp.rpc import Answer, CallError, NoReply, State
-from connectors.ocpp.schemas import Json, Version
+from connectors.ocpp.wire.rpc import Answer, CallError, NoReply, State
+from connectors.ocpp.wire.schemas import Json, Version
 from tests.ocpp.rpc_peer import ANSWERS, NOW, PATIENCE_S, TRIGGER, Peer, ended, quiet, trigger, until
 
 VERSIONS = pytest.mark.parametrize("version", list(Version))

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connectors.ocpp.rpc import Answer, CallError, NoReply, NotSent, Priority, State
-from connectors.ocpp.schemas import Json, Version
+from connectors.ocpp.wire.rpc import Answer, CallError, NoReply, NotSent, Priority, State
+from connectors.ocpp.wire.schemas import Json, Version
 from tests.ocpp.rpc_peer import ANSWERS, PATIENCE_S, TRIGGER, Peer, ended, number_of, quiet, trigger, until
 
 EXPIRES_S = 0.002

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.ocpp.connection import TABLES
-from connectors.ocpp.rpc import Answer
-from connectors.ocpp.schemas import Json, Version, schemas_of
+from connectors.ocpp.wire.rpc import Answer
+from connectors.ocpp.wire.schemas import Json, Version, schemas_of
 from tests.ocpp.rpc_peer import Peer, quiet
 from tests.ocpp.schema_samples import sample
 

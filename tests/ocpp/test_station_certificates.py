@@ -31,7 +31,7 @@ from station_pki import (
     station_name,
 )
 
-from connectors.ocpp.certificates import (
+from connectors.ocpp.door.certificates import (
     CsrFault,
     CsrRefused,
     StationAuthority,

@@ -15,7 +15,7 @@ from websockets.typing import Subprotocol
 
 from connectors.ocpp.guards import Refused, check_call
 from connectors.ocpp.redaction import shown
-from connectors.ocpp.schemas import Json, Version
+from connectors.ocpp.wire.schemas import Json, Version
 from models.commands import CommandOutcome
 from models.station_commands import StationReply
 from tests.ocpp.case_station import BOOT_16, BOOT_201, command, connected

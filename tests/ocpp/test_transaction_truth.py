@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from connectors.ocpp.checks import HARD, SOFT
-from connectors.ocpp.schemas import Json
+from connectors.ocpp.truth.checks import HARD, SOFT
+from connectors.ocpp.wire.schemas import Json
 from models.evidence import EvidenceKind
 from tests.ocpp.conftest import Site
 from tests.ocpp.truth_site import (

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from connectors.ocpp.schemas import Json
+from connectors.ocpp.wire.schemas import Json
 from models.evidence import EvidenceKind
 from models.reason_codes import ReasonCode
 from tests.ocpp.conftest import Site

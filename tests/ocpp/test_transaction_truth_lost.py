@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from connectors.ocpp.ports import StartOfTransaction
-from connectors.ocpp.schemas import Version
 from connectors.ocpp.session import STALE_AFTER
+from connectors.ocpp.wire.schemas import Version
 from models.charger import ConnectorStatus
 from models.evidence import EvidenceKind
 from models.reason_codes import ReasonCode
@@ -122,6 +122,17 @@ async def test_another_transaction_at_the_connector_ends_the_one_before(site: Si
     await stop(client, newer, minute(60), 104_500)
     await stop(client, elsewhere, minute(60), 101_000)
     assert [one.energy_wh for one in await rows(site)] == [1_000, 3_000, 1_000]
+
+
+@pytest.mark.asyncio
+async def test_transactions_of_no_connector_yet_say_nothing_about_each_other(site: Site) -> None:
+    client = await site.connect(V201)
+    for number, reference in enumerate(("A", "B")):
+        begun = event("Started", reference, 0, minute(30 * number), 100_000)
+        del begun["evse"]
+        await client.call("TransactionEvent", begun)
+    await site.gateway.end_stale(later())
+    assert [one.ended_at for one in await rows(site)] == [None, None]
 
 
 @pytest.mark.asyncio

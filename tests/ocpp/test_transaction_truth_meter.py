@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from connectors.ocpp.schemas import Json
+from connectors.ocpp.wire.schemas import Json
 from tests.ocpp.conftest import Site
 from tests.ocpp.truth_site import ENERGY, V16, journal, meter, minute, row, sampled, start, stop, told
 

@@ -28,11 +28,11 @@ from station_pki import (
     station_name,
 )
 
-from connectors.ocpp.certificates import (
+from connectors.ocpp.door.certificates import (
     StationAuthority,
     due_for_renewal,
 )
-from connectors.ocpp.transport_security import client_identity, is_station, server_context
+from connectors.ocpp.door.transport_security import client_identity, is_station, server_context
 
 
 @pytest.fixture(scope="module")

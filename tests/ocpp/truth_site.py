@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from connectors.ocpp.schemas import Json
+from connectors.ocpp.wire.schemas import Json
 from models.ids import remote_start_id_for
 from store.journal import JournalEvent
 from store.sessions import Transaction

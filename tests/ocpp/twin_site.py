@@ -14,12 +14,12 @@ from typing import Any
 
 import httpx
 
-from connectors.ocpp.schemas import Json
 from connectors.ocpp.server import Gateway
+from connectors.ocpp.wire.schemas import Json
 from models.commands import CommandKind, CommandOutcome
 from models.evidence import EvidenceKind
-from simulators.charge_point_connector import ConnectorTwin
-from simulators.charge_point_station import StationTwin
+from simulators.charge_point.connector import ConnectorTwin
+from simulators.charge_point.station import StationTwin
 from simulators.charge_points import ChargePointsConfig
 from simulators.twin import (
     Fault,
@@ -34,7 +34,7 @@ from simulators.twin import (
 from store.sessions import Transaction
 from tests.ocpp.conftest import PASSWORD, Site
 from tests.ocpp.truth_site import rows
-from workers.ocpp_store import OcppHouse
+from workers.gateway.house import OcppHouse
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PACE = TwinPace(speed=240, meter_interval_s=0.25, connection_timeout_s=2, reconnect_s=0.05)

@@ -20,8 +20,8 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from simulators.charge_point_connector import ConnectorTwin
-from simulators.charge_point_station import StationTwin
+from simulators.charge_point.connector import ConnectorTwin
+from simulators.charge_point.station import StationTwin
 from simulators.twin import (
     Fault,
     FaultKind,

@@ -10,8 +10,8 @@ from typing import Any
 
 import jsonschema_rs
 
-from simulators.charge_point_device import DeviceTwin
-from simulators.charge_point_device_state import OcppVersion, stamp
+from simulators.charge_point.device import DeviceTwin
+from simulators.charge_point.device_state import OcppVersion, stamp
 
 Json = dict[str, Any]
 START = datetime(2026, 3, 2, 6, 0, tzinfo=UTC)

@@ -10,9 +10,9 @@ from charge_point_bench import START, Bench
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulators.charge_point_device import DeviceTwin
-from simulators.charge_point_device_state import Wiring
-from simulators.charge_point_power import RAMP_KW_PER_S, InstalledProfile, ramp
+from simulators.charge_point.device import DeviceTwin
+from simulators.charge_point.device_state import Wiring
+from simulators.charge_point.power import RAMP_KW_PER_S, InstalledProfile, ramp
 
 VERSIONS = ("ocpp1.6", "ocpp2.0.1", "ocpp2.1")
 every = pytest.mark.parametrize("version", VERSIONS)

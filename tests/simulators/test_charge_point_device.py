@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from charge_point_bench import Bench
 
-from simulators.charge_point_device_state import StationHooks
+from simulators.charge_point.device_state import StationHooks
 
 VERSIONS = ("ocpp1.6", "ocpp2.0.1", "ocpp2.1")
 every = pytest.mark.parametrize("version", VERSIONS)

@@ -12,7 +12,7 @@ from charge_point_bench import FOLDERS, START, Bench
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from simulators.charge_point_device_state import stamp
+from simulators.charge_point.device_state import stamp
 
 times = st.integers(-5000, 5000).map(lambda s: stamp(START + timedelta(seconds=s)))
 # Small numbers and few words, so that requests meet what earlier ones left behind.

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from charge_point_bench import Bench
 
-from simulators.charge_point_device_state import StationHooks
+from simulators.charge_point.device_state import StationHooks
 
 every_2 = pytest.mark.parametrize("version", ["ocpp2.0.1", "ocpp2.1"])
 

@@ -5,9 +5,9 @@ strangers would give energy away: so neither is said blindly."""
 
 from __future__ import annotations
 
-from connectors.ocpp.rpc import Answer
-from connectors.ocpp.schemas import Json
 from connectors.ocpp.session import StationSession
+from connectors.ocpp.wire.rpc import Answer
+from connectors.ocpp.wire.schemas import Json
 
 
 async def handle(session: StationSession, payload: Json) -> Answer:

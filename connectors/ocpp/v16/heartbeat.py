@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from connectors.ocpp.clock import now_text
-from connectors.ocpp.rpc import Answer
-from connectors.ocpp.schemas import Json
 from connectors.ocpp.session import StationSession
+from connectors.ocpp.truth.clock import now_text
+from connectors.ocpp.wire.rpc import Answer
+from connectors.ocpp.wire.schemas import Json
 
 
 async def handle(session: StationSession, payload: Json) -> Answer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from connectors.ocpp.schemas import Json
+from connectors.ocpp.wire.schemas import Json
 from models.commands import ChargerCommand, CommandKind
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from connectors.ocpp.clock import instant
-from connectors.ocpp.rpc import Answer
-from connectors.ocpp.schemas import Json
 from connectors.ocpp.session import StationSession
+from connectors.ocpp.truth.clock import instant
+from connectors.ocpp.wire.rpc import Answer
+from connectors.ocpp.wire.schemas import Json
 from models.station import StationEventKind
 
 

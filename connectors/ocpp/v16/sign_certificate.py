@@ -3,9 +3,9 @@ sent afterwards. A station's own certificate only: ISO 15118's are another autho
 
 from __future__ import annotations
 
-from connectors.ocpp.rpc import Answer, Priority
-from connectors.ocpp.schemas import Json
 from connectors.ocpp.session import StationSession
+from connectors.ocpp.wire.rpc import Answer, Priority
+from connectors.ocpp.wire.schemas import Json
 from models.station import StationEventKind
 
 _OURS = "ChargingStationCertificate"

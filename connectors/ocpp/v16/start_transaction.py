@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 
 import orjson
 
-from connectors.ocpp.checks import HARD, start_findings
-from connectors.ocpp.clock import instant
 from connectors.ocpp.ports import StartOfTransaction, Told
-from connectors.ocpp.rpc import Answer
-from connectors.ocpp.salvage import integer, register, timestamp
-from connectors.ocpp.schemas import Json
 from connectors.ocpp.session import OpenTransaction, StationSession
+from connectors.ocpp.truth.checks import HARD, start_findings
+from connectors.ocpp.truth.clock import instant
+from connectors.ocpp.truth.salvage import integer, register, timestamp
+from connectors.ocpp.wire.rpc import Answer
+from connectors.ocpp.wire.schemas import Json
 
 
 async def handle(session: StationSession, payload: Json) -> Answer:

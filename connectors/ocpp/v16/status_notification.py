@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from connectors.ocpp.clock import instant
-from connectors.ocpp.faults import fault_reason
-from connectors.ocpp.rpc import Answer
-from connectors.ocpp.schemas import Json
 from connectors.ocpp.session import StationSession
+from connectors.ocpp.truth.clock import instant
+from connectors.ocpp.truth.faults import fault_reason
+from connectors.ocpp.wire.rpc import Answer
+from connectors.ocpp.wire.schemas import Json
 from models.reason_codes import Phase
 from models.station import StationEventKind
 

@@ -8,15 +8,15 @@ from datetime import UTC, datetime
 
 import orjson
 
-from connectors.ocpp.checks import HARD, stop_findings
-from connectors.ocpp.clock import instant
-from connectors.ocpp.meter import samples_of
 from connectors.ocpp.ports import EndOfTransaction, Told, TransactionFacts
-from connectors.ocpp.rpc import Answer
-from connectors.ocpp.salvage import integer, meter_values, register, timestamp
-from connectors.ocpp.schemas import Json, Version
 from connectors.ocpp.session import OpenTransaction, StationSession
-from connectors.ocpp.telling import told_of
+from connectors.ocpp.truth.checks import HARD, stop_findings
+from connectors.ocpp.truth.clock import instant
+from connectors.ocpp.truth.meter import samples_of
+from connectors.ocpp.truth.salvage import integer, meter_values, register, timestamp
+from connectors.ocpp.truth.telling import told_of
+from connectors.ocpp.wire.rpc import Answer
+from connectors.ocpp.wire.schemas import Json, Version
 
 
 async def handle(session: StationSession, payload: Json) -> Answer:

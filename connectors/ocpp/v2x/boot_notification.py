@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from connectors.ocpp.boot import booted
-from connectors.ocpp.rpc import Answer
-from connectors.ocpp.schemas import Json
 from connectors.ocpp.session import StationSession
+from connectors.ocpp.wire.rpc import Answer
+from connectors.ocpp.wire.schemas import Json
 from models.station import StationIdentity
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from connectors.ocpp.meter import samples_of
-from connectors.ocpp.rpc import Answer
-from connectors.ocpp.salvage import meter_values, nothing, whole
-from connectors.ocpp.schemas import Json, Version
 from connectors.ocpp.session import StationSession
-from connectors.ocpp.telling import told_of
+from connectors.ocpp.truth.meter import samples_of
+from connectors.ocpp.truth.salvage import meter_values, nothing, whole
+from connectors.ocpp.truth.telling import told_of
+from connectors.ocpp.wire.rpc import Answer
+from connectors.ocpp.wire.schemas import Json, Version
 
 
 async def handle(session: StationSession, payload: Json) -> Answer:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from connectors.ocpp.clock import instant
-from connectors.ocpp.faults import mrec_of, mrec_words, plain_fault
 from connectors.ocpp.redaction import masked
-from connectors.ocpp.rpc import Answer
-from connectors.ocpp.schemas import Json
 from connectors.ocpp.session import StationSession
+from connectors.ocpp.truth.clock import instant
+from connectors.ocpp.truth.faults import mrec_of, mrec_words, plain_fault
+from connectors.ocpp.wire.rpc import Answer
+from connectors.ocpp.wire.schemas import Json
 from models.reason_codes import Phase
 from models.station import StationEventKind
 

@@ -11,15 +11,15 @@ from typing import cast
 
 import orjson
 
-from connectors.ocpp.checks import HARD, start_findings, stop_findings
-from connectors.ocpp.clock import instant
-from connectors.ocpp.meter import Sample, samples_of
 from connectors.ocpp.ports import EndOfTransaction, StartOfTransaction, Told, TransactionFacts
-from connectors.ocpp.rpc import Answer
-from connectors.ocpp.salvage import meter_values, timestamp, whole
-from connectors.ocpp.schemas import Json, Version
 from connectors.ocpp.session import OpenTransaction, StationSession
-from connectors.ocpp.telling import told_of
+from connectors.ocpp.truth.checks import HARD, start_findings, stop_findings
+from connectors.ocpp.truth.clock import instant
+from connectors.ocpp.truth.meter import Sample, samples_of
+from connectors.ocpp.truth.salvage import meter_values, timestamp, whole
+from connectors.ocpp.truth.telling import told_of
+from connectors.ocpp.wire.rpc import Answer
+from connectors.ocpp.wire.schemas import Json, Version
 
 
 async def handle(session: StationSession, payload: Json) -> Answer:

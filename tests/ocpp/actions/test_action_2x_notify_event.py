@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from connectors.ocpp.schemas import Json
+from connectors.ocpp.wire.schemas import Json
 from models.charger import ConnectorStatus
 from models.evidence import EvidenceKind
 from models.reason_codes import ReasonCode

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from connectors.ocpp.schemas import Json
+from connectors.ocpp.wire.schemas import Json
 from models.charger import ConnectorStatus
 from models.evidence import EvidenceKind
 from models.ids import remote_start_id_for

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from connectors.ocpp.connection import TABLES
-from connectors.ocpp.schemas import Version, schemas_of
+from connectors.ocpp.wire.schemas import Version, schemas_of
 from tests.ocpp.actions.action_log import log_of
 from tests.ocpp.conftest import Client, Site
 from tests.ocpp.schema_samples import sample

@@ -8,7 +8,7 @@ import pytest
 
 from connectors.ocpp.connection import TABLES, TOLD_BY_STATIONS
 from connectors.ocpp.guards import Refused, check_call
-from connectors.ocpp.schemas import Json, Version, schemas_of
+from connectors.ocpp.wire.schemas import Json, Version, schemas_of
 from tests.ocpp.conftest import Site
 from tests.ocpp.schema_samples import sample
 

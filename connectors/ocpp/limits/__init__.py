@@ -1,0 +1,1 @@
+"""Charging limits: profiles as each version wants them, and whether they are obeyed."""

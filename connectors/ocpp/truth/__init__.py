@@ -1,0 +1,1 @@
+"""What stations' words are worth: clocks, registers, samples, checks, connector states. Pure."""

@@ -1,0 +1,1 @@
+"""One simulated charge point, in parts."""

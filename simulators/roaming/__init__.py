@@ -1,0 +1,1 @@
+"""The simulated roaming partner, in parts."""

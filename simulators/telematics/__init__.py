@@ -1,0 +1,1 @@
+"""The simulated telematics vendor, in parts."""
