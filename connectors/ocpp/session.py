@@ -64,7 +64,7 @@ class StationSession:
         self.booted: asyncio.Event | None = None
         self.connectors: dict[int, ConnectorTrack] = {}
         self.on_meter: Callable[[int, list[Json]], None] | None = None
-        """Told of each connector's meter values while a charging limit waits to be seen obeyed."""
+        """Told of each connector's meter values where there are limits to be seen obeyed."""
         self._interval_s = meter_evidence_interval_s
         self._open: dict[int, OpenTransaction] | None = None
 

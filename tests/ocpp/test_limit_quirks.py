@@ -67,6 +67,39 @@ class TestQuirks:
             assert bench.power_kw() == top_kw
 
     @every
+    @pytest.mark.parametrize("standard", [AC, DC])
+    @pytest.mark.asyncio
+    async def test_what_only_the_schedule_showed_is_found_out_by_the_first_charge(
+        self, site: Site, version: Version, standard: Any
+    ) -> None:
+        async with live(site, version, standard, quirks={"accepts_and_ignores"}) as bench:
+            idle = await bench.set(11)
+            assert (idle.state, idle.read_back_by) == (LimitState.APPLIED, ReadBack.COMPOSITE_SCHEDULE)
+            await bench.charge()
+            async with asyncio.timeout(15):
+                while (found := (await bench.rows())[1, "default"].reply).state is LimitState.APPLIED:
+                    await bench.ask_for_meter()
+            assert (found.state, found.limit_id) == (LimitState.ACCEPTED, idle.limit_id)
+            assert found.detail.startswith("asked for 11 kW, its schedule agreed, and it shows ")
+            assert (await bench.log())[-1]["state"] == LimitState.ACCEPTED
+
+    @every
+    @pytest.mark.parametrize("standard", [AC, DC])
+    @pytest.mark.asyncio
+    async def test_and_proved_by_it(self, site: Site, version: Version, standard: Any) -> None:
+        async with live(site, version, standard) as bench:
+            assert (await bench.set(11)).read_back_by is ReadBack.COMPOSITE_SCHEDULE
+            await bench.charge()
+            async with asyncio.timeout(15):
+                while True:
+                    found = (await bench.rows())[1, "default"].reply
+                    if found.read_back_by is not ReadBack.COMPOSITE_SCHEDULE:
+                        break
+                    await bench.ask_for_meter()
+            assert found.state is LimitState.APPLIED
+            assert found.read_back_kw == pytest.approx(11, rel=0.01)
+
+    @every
     @pytest.mark.asyncio
     async def test_a_station_that_says_watt_and_means_ampere(self, site: Site, version: Version) -> None:
         async with live(site, version, quirks={"says_watt_means_ampere"}, unit="A") as bench:

@@ -196,7 +196,9 @@ class TestFailsafe:
             await bench.until_drawn(bench.in_force_kw(1) or 0, 1)
             await bench.until_drawn(bench.in_force_kw(2) or 0, 2)
             assert 20 - 2 * STEP_KW <= bench.power_kw(1) + bench.power_kw(2) <= 20
-            assert [line["state"] for line in await bench.log()] == ["applied", "applied"]
+            states = [line["state"] for line in await bench.log()]
+            assert states[:2] == ["applied", "applied"]
+            assert set(states) == {"applied"}, "what the charges show later agrees"
 
     @every
     @pytest.mark.asyncio

@@ -12,8 +12,11 @@ from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+import structlog
+
 from connectors.ocpp.limits import profiles
 from connectors.ocpp.limits.profiles import RateUnit
+from connectors.ocpp.limits.proof import Proof, Seen
 from connectors.ocpp.session import StationSession
 from connectors.ocpp.truth.meter import samples_of
 from connectors.ocpp.v2x import requests as requests_2x
@@ -22,14 +25,13 @@ from connectors.ocpp.wire.rpc import CallError, NoReply, NotSent, Priority, Rpc
 from connectors.ocpp.wire.schemas import Invalid, Json, Version
 from models.charging_limit import ChargingLimit, LimitPurpose, LimitReply, LimitState, ReadBack
 
+_log = structlog.get_logger(__name__)
+
 _CALL_S = 20.0
 _SETTLE_S = 6.0
 _METER_ASKS = 3
 _COMPOSITE_S = 3600
 _STARTS_NOW = timedelta(seconds=5)
-
-Seen = tuple[float, ReadBack]
-"""kW, and how they were seen."""
 
 
 class LimitControl:
@@ -43,6 +45,10 @@ class LimitControl:
         self._unit_asked, self._asking_unit = False, asyncio.Lock()
         self._in_turn: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._listeners: set[asyncio.Queue[tuple[int, list[Json]]]] = set()
+        self._proof = Proof()
+        self._newest: dict[int, str] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        session.on_meter = self._hear
 
     @property
     def _is_16(self) -> bool:
@@ -64,6 +70,9 @@ class LimitControl:
             if reply.vendor_code.startswith("Unknown"):  # nothing was there: cleared all the same
                 reply = reply.model_copy(update={"state": LimitState.CLEARED})
             await self._session.house.limit(limit, reply)
+            if reply.state is LimitState.CLEARED:
+                self._newest.pop(number, None)
+                self._proof.forget(number)
             if reply.state is LimitState.CLEARED and limit.purpose is LimitPurpose.DEFAULT:
                 # Of this connector only: the others may hold limits of their own in the failsafe's place.
                 for failsafe in self._failsafe():
@@ -104,10 +113,13 @@ class LimitControl:
 
     async def _apply(self, limit: ChargingLimit) -> LimitReply:
         due = _due(limit, datetime.now(UTC))
+        self._newest[limit.connector_number] = limit.limit_id
         reply = await self._set(due)
         if reply.state is LimitState.ACCEPTED:
             reply = await self._read_back(due, reply)
         await self._session.house.limit(limit, reply)
+        if reply.state is not LimitState.REFUSED:
+            self._proof.begin(due, reply)
         return reply
 
     async def _set(self, limit: ChargingLimit) -> LimitReply:
@@ -190,7 +202,6 @@ class LimitControl:
             return None
         heard: asyncio.Queue[tuple[int, list[Json]]] = asyncio.Queue()
         self._listeners.add(heard)
-        self._session.on_meter = self._hear
         shown: dict[int, Seen] = {}
         try:
             async with asyncio.timeout(self._settle_s):
@@ -204,8 +215,6 @@ class LimitControl:
             return _together(limit, shown, reach)
         finally:
             self._listeners.discard(heard)
-            if not self._listeners:
-                self._session.on_meter = None
 
     async def _heard(
         self,
@@ -232,6 +241,27 @@ class LimitControl:
     def _hear(self, number: int, values: list[Json]) -> None:
         for listener in self._listeners:
             listener.put_nowait((number, values))
+        if self._proof.waits_at(number) and not self._in_turn[number].locked():
+            self._prove(number, values)
+
+    def _prove(self, number: int, values: list[Json]) -> None:
+        seen = self._shown(values, self._proof.limit_at(number))
+        found = self._proof.heard(number, seen, datetime.now(UTC)) if seen is not None else None
+        if found is not None:
+            task = asyncio.create_task(self._keep(*found))
+            self._tasks.add(task)
+            task.add_done_callback(self._proved)
+
+    async def _keep(self, limit: ChargingLimit, reply: LimitReply) -> None:
+        async with self._in_turn[limit.connector_number]:
+            if self._newest.get(limit.connector_number) == limit.limit_id:
+                await self._session.house.limit(limit, reply)
+
+    def _proved(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log.warning("a limit's proof was not kept", error=type(error).__name__)
 
     async def _charging_in_reach(self, limit: ChargingLimit) -> list[int]:
         running = (await self._session.open_transactions()).values()
