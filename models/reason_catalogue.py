@@ -85,6 +85,11 @@ def from_ocpp201_stopped_reason(reason: str | None, phase: Phase | None = None) 
     return _find(_BY_OCPP201, f"stoppedReason:{reason or 'Local'}", phase)
 
 
+def from_ocpp201_trigger(trigger: str, phase: Phase | None = None) -> ReasonCode | None:
+    """From an OCPP 2.x triggerReason that is a reason of failure (2.0.1, section 3.86); else None."""
+    return _find(_BY_OCPP201, f"trigger:{trigger}", phase)
+
+
 def from_ocpp201_reason_code(reason_code: str | None, phase: Phase | None = None) -> ReasonCode | None:
     """From statusInfo.reasonCode of an OCPP 2.x refusal."""
     return _find(_BY_OCPP201, f"reasonCode:{reason_code}", phase)

@@ -24,7 +24,11 @@ from connectors.ocpp.wire.rpc import Rpc
 from connectors.ocpp.wire.schemas import Json
 from connectors.ports import RoutedEvidence
 from models.evidence import Evidence, EvidenceKind, EvidenceSource
-from models.reason_catalogue import from_ocpp16_stop_reason, from_ocpp201_stopped_reason
+from models.reason_catalogue import (
+    from_ocpp16_stop_reason,
+    from_ocpp201_stopped_reason,
+    from_ocpp201_trigger,
+)
 from models.reason_codes import Phase, ReasonCode
 from models.station import Admission, StationEvent, StationEventKind, StationIdentity
 
@@ -224,6 +228,20 @@ class StationSession:
         generation = "ocpp2.0.1" if one.facts.transaction_ref else "ocpp1.6"
         end = EndOfTransaction(at, None, f"{generation}:{LOST}", ("end_not_told",))
         await self.ended(one.facts, end, [])
+
+    async def given_up(self, transaction: OpenTransaction, at: datetime, trigger: str) -> None:
+        """2.x: the transaction goes on, and will never charge. It ends when the vehicle leaves, for a stop
+        far too late."""
+        phase = Phase.SUSTAIN if transaction.flowing else Phase.CONFIRM
+        evidence = self._evidence(
+            transaction.facts,
+            EvidenceKind.SESSION_INVALID,
+            at,
+            reason=from_ocpp201_trigger(trigger, phase),
+            vendor_code=f"ocpp2.0.1:{trigger}",
+        )
+        if evidence:
+            await self.house.record(self.station, [], evidence)
 
     async def suspended(self, facts: TransactionFacts, at: datetime, *, by_vehicle: bool) -> None:
         kind = EvidenceKind.SUSPENDED_BY_VEHICLE if by_vehicle else EvidenceKind.SUSPENDED_BY_CHARGER

@@ -1,4 +1,4 @@
-"""docs/ocpp-cases.md and the case tests say the same."""
+"""docs/ocpp-cases.md, docs/ocpp-defects.md and the tests they name say the same."""
 
 from __future__ import annotations
 
@@ -43,3 +43,14 @@ def test_the_numbers_on_the_page_are_its_rows() -> None:
     assert told == [(str(row.total()), str(row["test"]), str(row["open"])) for row in rows]
     cases = [case for case, _, _ in _ROW.findall(_PAGE)]
     assert len(cases) == len(set(cases))
+
+
+def test_every_test_against_a_known_defect_is_there() -> None:
+    page = (_ROOT / "docs" / "ocpp-defects.md").read_text()
+    named = re.findall(r"`([\w/]+\.py)::([\w:]+)(?:\[[^`]*\])?`", page)
+    assert len(named) > 100
+    for path, name in named:
+        file = _ROOT / path if path.startswith("tests/") else _ROOT / "tests" / "ocpp" / path
+        source = file.read_text()
+        for part in name.split("::"):
+            assert re.search(rf"(?:def|class) {part}\b", source), f"{path}::{name}"

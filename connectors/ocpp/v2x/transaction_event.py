@@ -143,6 +143,8 @@ async def _progress(
     await session.metered(transaction, samples, lines)
     if state:
         await session.charging_state(facts.connector_number, state, at)
+    if payload["triggerReason"] in _GIVEN_UP:
+        await session.given_up(transaction, at, str(payload["triggerReason"]))
     if state in ("SuspendedEV", "SuspendedEVSE"):
         await session.suspended(facts, at, by_vehicle=state == "SuspendedEV")
 
@@ -187,6 +189,8 @@ def repair(payload: Json) -> Json:
     return {**kept, "meterValue": values} if values else kept
 
 
+_GIVEN_UP = ("Deauthorized", "EVConnectTimeout")
+"""With TxStopPoint ParkingBayOccupancy the transaction outlives both (2.0.1 part 2, E06)."""
 _STATES = ("Charging", "EVConnected", "SuspendedEV", "SuspendedEVSE", "Idle")
 _STOPPED = (
     "DeAuthorized", "EmergencyStop", "EnergyLimitReached", "EVDisconnected", "GroundFault", "ImmediateReset",
