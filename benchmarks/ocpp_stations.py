@@ -12,10 +12,10 @@ import psycopg
 from psycopg import sql
 
 from benchmarks.ocpp_load import PASSWORD, station_id
-from connectors.ocpp.door.passwords import hash_password
 from models.charger import Charger, Protocol
 from models.ids import TenantId
 from models.place import Place
+from models.station_passwords import hash_password
 from models.stop import Attempt
 from models.vehicle import ConnectorStandard
 from store.migration import migrate

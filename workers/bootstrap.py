@@ -25,7 +25,7 @@ from models.charger import Protocol
 from models.contract import PLANNER_QUEUE, ROAMING_QUEUE, STOP_QUEUE, TELEMATICS_QUEUE
 from store.database import Store
 from workers.evidence_relay import EvidenceRelay
-from workers.observability import LogContextInterceptor, temporal_runtime, tracing_interceptors
+from workers.observability import LogContextInterceptor, stop_tracing, temporal_runtime, tracing_interceptors
 from workers.settings import Settings
 from workflows.charging_stop import ChargingStop
 from workflows.late_start_guard import LateStartGuard
@@ -80,6 +80,7 @@ async def open_house(settings: Settings, service: str) -> AsyncGenerator[House, 
     finally:
         await relay.stop()
         await store.dispose()
+        await asyncio.to_thread(stop_tracing, settings, service)  # it blocks while it sends what waits
 
 
 def stop_signal() -> asyncio.Event:

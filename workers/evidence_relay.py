@@ -160,9 +160,3 @@ class EvidenceRelay:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
             # No guard, so nothing lives: the last words of a session that the stop has already booked.
-
-
-def relay_started(store: Store, client: Client) -> EvidenceRelay:
-    relay = EvidenceRelay(store, client)
-    relay.start()
-    return relay

@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
 from rich.console import Console
 
 from api.auth import Scope
@@ -303,10 +302,3 @@ async def dev_main(state: Path) -> int:
         console.print(f"  database     {stack.postgres.url}\n\nCtrl-C ends it; state is kept in {state}.")
         await stopped.wait()
     return 0
-
-
-async def ledger_of(control_url: str) -> list[dict[str, object]]:
-    """The partner's own record of what it received and did."""
-    async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
-        entries: list[dict[str, object]] = (await http.get(f"{control_url}/twin/ledger")).json()["entries"]
-    return entries

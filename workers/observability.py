@@ -26,8 +26,6 @@ from temporalio import activity, client, worker
 from temporalio.contrib.opentelemetry import TracingInterceptor
 from temporalio.runtime import LoggingConfig, PrometheusConfig, Runtime, TelemetryConfig, TelemetryFilter
 
-from workers.metrics import MetricsEndpoint, serve_metrics
-
 
 class Observable(Protocol):
     """The settings read here; any object with these fields will do (workers/settings.py has them)."""
@@ -260,10 +258,3 @@ def temporal_runtime(settings: Observable) -> Runtime | None:
             ),
         )
     )
-
-
-def metrics_endpoint(settings: Observable) -> MetricsEndpoint | None:
-    """Serves our own metrics one port above the SDK's (BACKSTOP_METRICS_PORT + 1); None when off."""
-    if settings.metrics_port is None:
-        return None
-    return serve_metrics(_Presentation().metrics_host, settings.metrics_port + 1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from connectors.ocpp.connection import TOLD_BY_STATIONS, Connection
-from connectors.ocpp.door.passwords import new_password
 from connectors.ocpp.guards import Refused, check_call
 from connectors.ocpp.v2x import requests as requests_2x
 from connectors.ocpp.v16 import requests as requests_16
@@ -15,6 +14,7 @@ from models.commands import ChargerCommand, CommandKind, CommandOutcome, Command
 from models.reason_catalogue import from_ocpp201_reason_code
 from models.reason_codes import Phase, ReasonCode
 from models.station_commands import StationReply
+from models.station_passwords import new_password
 
 _ACCEPTED = ("Accepted", "Unlocked")
 _PRIORITY = {

@@ -1,25 +1,35 @@
 """Spans of GET, POST and refused (422) requests through a real server, joined with the caller's trace; and
-SDK and own metrics on their ports."""
+the metrics of SDK and gateway."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import cast
 
 import httpx
 import pytest
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request, Response
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import BaseModel
 
+from connectors.ocpp.ports import House
+from connectors.ocpp.server import Gateway
 from tests.enode.servers import serving
-from workers.metrics import GatewayMetrics, bounded, serve_metrics
-from workers.observability import instrument_http, temporal_runtime, tracing_interceptors
+from workers.gateway.metrics import GatewayCollector
+from workers.observability import (
+    instrument_http,
+    stop_tracing,
+    temporal_runtime,
+    tracer_provider,
+    tracing_interceptors,
+)
 
 
 @dataclass
@@ -99,19 +109,41 @@ def test_everything_is_off_by_default(spans: tuple[TracerProvider, InMemorySpanE
 
 
 @pytest.mark.asyncio
-async def test_metrics_of_the_sdk_and_of_the_gateway_are_served() -> None:
+async def test_spans_that_wait_are_sent_at_the_end() -> None:
+    bodies: list[bytes] = []
+    collector = FastAPI()
+
+    @collector.post("/v1/traces")
+    async def take(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
+        bodies.append(await request.body())
+        return Response()
+
+    async with serving(collector) as url:
+        settings = Settings(otel_endpoint=url)
+        provider = tracer_provider(settings, "ends-soon")
+        assert provider is not None
+        with provider.get_tracer("test").start_as_current_span("the last one"):
+            pass
+        assert bodies == []
+        await asyncio.to_thread(stop_tracing, settings, "ends-soon")
+    assert any(b"the last one" in body for body in bodies)
+
+
+@pytest.mark.asyncio
+async def test_metrics_of_the_sdk_are_served() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     runtime = temporal_runtime(Settings(metrics_port=port))
-    registry = CollectorRegistry()
-    metrics = GatewayMetrics(registry)
-    metrics.frames.labels("in", bounded("NoSuchAction", {"Heartbeat"}), "ok").inc()
-    endpoint = serve_metrics("127.0.0.1", 0, registry)
-    try:
-        async with httpx.AsyncClient(trust_env=False) as http:
-            assert (await http.get(f"http://127.0.0.1:{port}/metrics")).status_code == 200
-            own = (await http.get(f"http://127.0.0.1:{endpoint.port}/metrics")).text
-    finally:
-        endpoint.stop()
+    async with httpx.AsyncClient(trust_env=False) as http:
+        assert (await http.get(f"http://127.0.0.1:{port}/metrics")).status_code == 200
     assert runtime is not None
-    assert 'backstop_gateway_frames_total{action="other",direction="in",result="ok"} 1.0' in own
+
+
+def test_the_gateways_figures_have_no_names_in_them() -> None:
+    gateway = Gateway(cast(House, None))
+    gateway.counts["refused NotSupported"] += 2
+    registry = CollectorRegistry()
+    registry.register(GatewayCollector(gateway))
+    text = generate_latest(registry).decode()
+    assert "backstop_gateway_stations 0.0" in text
+    assert 'backstop_gateway_events_total{event="refused NotSupported"} 2.0' in text

@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 import pytest_asyncio
+from cryptography.hazmat.primitives.asymmetric import rsa
+from station_pki import old_authority
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from connectors.ocpp.door.passwords import hash_password
+from connectors.ocpp.door.certificates import StationAuthority
 from connectors.ocpp.server import Gateway
 from connectors.ports import RoutedEvidence
 from models.charger import Charger, Protocol
@@ -23,6 +26,7 @@ from models.commands import ChargerCommand, CommandKind
 from models.evidence import Evidence, EvidenceKind
 from models.ids import TenantId, attempt_id_for, remote_start_id_for
 from models.place import Place
+from models.station_passwords import hash_password
 from models.stop import Attempt
 from models.vehicle import ConnectorStandard
 from store.attempts import AttemptIntent
@@ -177,3 +181,22 @@ async def site(store: Store, unique: Callable[[str], str]) -> AsyncIterator[Site
         await unit.chargers.upsert([made.charger(1), made.charger(2)])
     yield made
     await gateway.stop()
+
+
+# --- certificates ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def authority() -> StationAuthority:
+    return old_authority()
+
+
+@pytest.fixture(scope="module")
+def stranger() -> StationAuthority:
+    """Another CA with the same names."""
+    return old_authority()
+
+
+@pytest.fixture(scope="module")
+def rsa_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, 2048)

@@ -18,10 +18,10 @@ from websockets.typing import Subprotocol
 
 import models.station_passwords
 from connectors.ocpp.door.entry import Knocks
-from connectors.ocpp.door.passwords import hash_password
 from connectors.ocpp.server import Gateway
 from models.commands import CommandKind, CommandOutcome
 from models.station import StationEvent, StationEventKind, StationSettings
+from models.station_passwords import hash_password
 from tests.ocpp.case_station import BOOT_16, settle
 from tests.ocpp.conftest import PASSWORD, Client, Site
 from workers.gateway.house import OcppHouse

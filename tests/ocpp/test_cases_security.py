@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from station_pki import NOW, OPERATOR, REFUSED, Pki, old_authority, p256, private_pem, request, station_name
+from station_pki import NOW, OPERATOR, REFUSED, Pki, p256, private_pem, request, station_name
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
@@ -149,11 +149,6 @@ async def test_tc_a_10_csms_new_password_rejected(site: Site) -> None:
 
 
 # --- TLS --------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def authority() -> StationAuthority:
-    return old_authority()
 
 
 @pytest_asyncio.fixture

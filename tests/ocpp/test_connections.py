@@ -15,12 +15,12 @@ import pytest_asyncio
 from websockets.exceptions import ConnectionClosed
 
 from connectors.ocpp.door.entry import Bucket
-from connectors.ocpp.door.passwords import hash_password
 from connectors.ocpp.server import Gateway
 from connectors.ocpp.wire.schemas import Json, Version
 from models.commands import CommandKind, CommandOutcome
 from models.station import Admission, StationEventKind, StationSettings
 from models.station_commands import StationTask
+from models.station_passwords import hash_password
 from store.platform import StationRoute
 from tests.ocpp.case_station import BOOT_16, BOOT_201, Refused, Station, at, command, connected, settle
 from tests.ocpp.conftest import PASSWORD, Client, Site

@@ -23,10 +23,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.typing import Subprotocol
 
-from connectors.ocpp.door.passwords import hash_password
 from connectors.ocpp.server import Gateway
 from models.charger import Charger
 from models.ids import TenantId
+from models.station_passwords import hash_password
 from models.tables.access import StationRow
 from store.database import Store
 from store.scope import table_of

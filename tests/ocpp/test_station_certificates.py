@@ -24,7 +24,6 @@ from station_pki import (
     O,
     ca,
     name,
-    old_authority,
     p256,
     private_pem,
     request,
@@ -39,23 +38,6 @@ from connectors.ocpp.door.certificates import (
     due_for_renewal,
     hash_data,
 )
-
-
-@pytest.fixture(scope="module")
-def authority() -> StationAuthority:
-    return old_authority()
-
-
-@pytest.fixture(scope="module")
-def stranger() -> StationAuthority:
-    """Another CA with the same names."""
-    return old_authority()
-
-
-@pytest.fixture(scope="module")
-def rsa_key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(65537, 2048)
-
 
 # --- what is signed -------------------------------------------------------------------------------------
 

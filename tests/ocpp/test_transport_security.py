@@ -20,7 +20,6 @@ from station_pki import (
     TLS_1_3,
     Pki,
     ca,
-    old_authority,
     opened,
     p256,
     private_pem,
@@ -33,23 +32,6 @@ from connectors.ocpp.door.certificates import (
     due_for_renewal,
 )
 from connectors.ocpp.door.transport_security import client_identity, is_station, server_context
-
-
-@pytest.fixture(scope="module")
-def authority() -> StationAuthority:
-    return old_authority()
-
-
-@pytest.fixture(scope="module")
-def stranger() -> StationAuthority:
-    """Another CA with the same names."""
-    return old_authority()
-
-
-@pytest.fixture(scope="module")
-def rsa_key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(65537, 2048)
-
 
 # --- who a certificate says it is -----------------------------------------------------------------------
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from connectors.ocpp.door.certificates import CsrRefused, StationAuthority
-from connectors.ocpp.door.passwords import NOBODY, hash_password, matches
 from connectors.ocpp.ports import Credentials, LastSeen, StationInfo
 from models.ids import TenantId
 from models.station import StationIdentity, StationSettings
+from models.station_passwords import NOBODY, hash_password, matches
 from store.chargers import KnownConnector
 from store.database import Store, TenantUnit
 from store.platform import Station

@@ -8,7 +8,7 @@ in quarantine.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from connectors.ocpp.truth.clock import AHEAD, instant
@@ -38,7 +38,7 @@ HARD = frozenset(
 
 def is_ahead(text: Any, now: datetime) -> bool:
     """A timestamp more than 5 minutes in the future: taken as the present, and noted."""
-    return instant(text, now - timedelta(0)) == now and _parsed(text, now) > now + AHEAD
+    return instant(text, now) == now and _parsed(text, now) > now + AHEAD
 
 
 def _parsed(text: Any, now: datetime) -> datetime:
