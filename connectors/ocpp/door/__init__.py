@@ -1,1 +1,1 @@
-"""Who may connect: handshake, passwords, TLS, certificates."""
+"""Who may connect: handshake, back-off, TLS, certificates. Passwords: models/station_passwords.py."""
