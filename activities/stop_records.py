@@ -1,41 +1,73 @@
-"""Activities on our own store: run as local activities, so recording costs no task-queue hop."""
+"""Activities on our own store. What they write, the workflow's history holds as their input.
+
+Data that PostgreSQL refuses is never tried again: no repeat heals it. An outage is retried by Temporal, for
+as long as it takes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TypeVar
 
+import structlog
 from temporalio import activity
+from temporalio.client import WorkflowExecutionStatus
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+from temporalio.service import RPCError, RPCStatusCode
 
 from models.activity_messages import (
-    LateSession,
-    LateSessionBooking,
-    LateSessionFacts,
+    Amendment,
+    FindCharger,
+    FoundCharger,
+    KeptSession,
+    LookAround,
     OpenedStop,
     OpenStop,
     PrepareStart,
     Route,
     RouteRequest,
+    SessionFacts,
+    SessionGoal,
     Settlement,
     SettleRequest,
+    Surroundings,
+    TakeBack,
 )
 from models.charger import Charger, Protocol
 from models.contract import (
-    ACTIVITY_BOOK_LATE_SESSION,
+    ACTIVITY_AMEND,
+    ACTIVITY_FIND_CHARGER,
     ACTIVITY_FIND_ROUTE,
-    ACTIVITY_LATE_SESSION_FACTS,
+    ACTIVITY_FOLLOW,
+    ACTIVITY_LOOK_AROUND,
     ACTIVITY_OPEN_ATTEMPT,
     ACTIVITY_OPEN_STOP,
     ACTIVITY_RECORD,
+    ACTIVITY_SESSION_FACTS,
     ACTIVITY_SETTLE,
+    ACTIVITY_TAKE_BACK,
 )
 from models.ids import TenantId
 from models.reason_codes import ReasonCode
-from models.stop import AttemptState, StopEvent, StopPhase, StopRecord
+from models.stop import StopEvent, StopRecord, StopView
 from models.vehicle import VehicleModel, VehicleState
 from planning.price import price_session
 from store.attempts import AttemptIntent
-from store.database import Store
-from store.errors import ConnectorBusy, VehicleBusy
+from store.database import Store, TenantUnit
+from store.errors import ConnectorBusy, OtherRequest, OtherRun, StillOpen, VehicleBusy, is_bad_data
+from store.json_text import json_text
+
+_log = structlog.get_logger(__name__)
+_T = TypeVar("_T")
+
+BAD_DATA = "platform.bad_data"
+"""Type of the error of an activity whose data the store refuses; never retried."""
+OTHER_RUN = "stop.other_run"
+"""Type of the error of an activity of a run that does not own its stop any more."""
+STILL_OPEN = "stop.still_open"
+_KEPT_CHARACTERS = 200
 
 
 class StopRecords:
@@ -45,35 +77,102 @@ class StopRecords:
         self._store = store
         self._fixed_queues = fixed_queues
 
+    # --- the stop ---------------------------------------------------------------------------------------
+
     @activity.defn(name=ACTIVITY_OPEN_STOP)
     async def open_stop(self, request: OpenStop) -> OpenedStop:
-        """Write the stop's first row; give it the policy in force and its vehicle's figures."""
-        wish = request.input.request
-        async with self._store.tenant(TenantId(request.input.tenant_id)) as unit:
-            await unit.stops.record(request.record)
+        """Mark the stop's row as begun (write it, where the stop was started directly through Temporal); give
+        it the policy in force and its vehicle's figures. `problem` says why the stop cannot be run."""
+        wish, tenant_id = request.input.request, request.input.tenant_id
+        problem = ""
+        try:
+            await self._with_record(request.record, _nothing_more)
+        except OtherRequest:
+            problem = "This business key was used with another request"
+        async with self._unit(tenant_id) as unit:
             policy = await unit.policies.active(wish.policy_id)
             model = await unit.vehicles.model(wish.vehicle.model_id) if wish.vehicle.model_id else None
         vehicle = _fill(wish.vehicle, model)
-        problem = ""
-        if wish.vehicle.model_id and model is None:
+        if not problem and wish.vehicle.model_id and model is None:
             problem = f"Unknown vehicle model {wish.vehicle.model_id}"
-        elif vehicle.battery_usable_kwh is None:
+        elif not problem and vehicle.battery_usable_kwh is None:
             problem = "The vehicle's battery is unknown: name a model, or give battery_usable_kwh"
         return OpenedStop(policy=policy, vehicle=vehicle, problem=problem)
 
     @activity.defn(name=ACTIVITY_RECORD)
     async def record_stop(self, record: StopRecord) -> None:
-        """Write transitions, view and decisions in one transaction. Repeats change nothing."""
-        async with self._store.tenant(TenantId(record.view.tenant_id)) as unit:
-            await unit.stops.record(record)
-            for attempt in record.view.attempts:
-                if attempt.state is AttemptState.OPEN:
-                    continue
-                await unit.attempts.close(attempt.attempt_id, attempt.state, attempt.reason)
+        """Write transitions, view and decisions in one transaction. Repeats change nothing; what an old run
+        says late is dropped. A record that PostgreSQL refuses is written without what is free in it, and kept
+        raw in quarantine: it blocks nobody."""
+        stop_id = record.view.stop_id
+        try:
+            await self._record(record, lambda unit, _: _learn(unit, record))
+        except (OtherRequest, OtherRun) as other:
+            _log.warning("record dropped", stop_id=stop_id, why=type(other).__name__)
+        except Exception as error:
+            if not is_bad_data(error):
+                raise
+            _log.error("record refused by the store", stop_id=stop_id, error=type(error).__name__)
+            await self._record_degraded(record, error)
+
+    async def _record_degraded(self, record: StopRecord, refused: Exception) -> None:
+        async def set_aside(unit: TenantUnit, current: bool) -> None:
+            del current
+            raw = json_text(record).encode()
+            await unit.quarantine.keep(ACTIVITY_RECORD, BAD_DATA, raw, f"{type(refused).__name__}: {refused}")
+
+        try:
+            await self._record(_degraded(record), set_aside)
+        except (OtherRequest, OtherRun):
+            return
+        except Exception as error:
+            if not is_bad_data(error):
+                raise
+            async with self._store.tenant(TenantId(record.view.tenant_id)) as unit:
+                await set_aside(unit, False)
+
+    async def _record(
+        self,
+        record: StopRecord,
+        work: Callable[[TenantUnit, bool], Awaitable[_T]],
+    ) -> _T:
+        """Record, and do more in the same transaction; `work` is told whether the record is the newest.
+
+        Another run's row is taken over where this run is the one that lives (a reset, or a start after one);
+        raises OtherRun where it is not, and OtherRequest."""
+        takes_over = False
+        while True:
+            try:
+                async with self._store.tenant(TenantId(record.view.tenant_id)) as unit:
+                    current = await unit.stops.record(record, takes_over=takes_over)
+                    if takes_over:
+                        await unit.attempts.regain(record.view.attempts)
+                    return await work(unit, current)
+            except OtherRun:
+                if takes_over or not await _lives(record.view):
+                    raise
+                takes_over = True
+
+    async def _with_record(self, record: StopRecord, work: Callable[[TenantUnit, bool], Awaitable[_T]]) -> _T:
+        """The same, with errors as activities raise them."""
+        try:
+            async with _final_where_bad():
+                return await self._record(record, work)
+        except OtherRun as other:
+            text = "another run of the workflow owns this stop"
+            raise ApplicationError(text, type=OTHER_RUN, non_retryable=True) from other
+
+    @asynccontextmanager
+    async def _unit(self, tenant_id: str) -> AsyncGenerator[TenantUnit]:
+        async with _final_where_bad(), self._store.tenant(TenantId(tenant_id)) as unit:
+            yield unit
+
+    # --- attempts ---------------------------------------------------------------------------------------
 
     @activity.defn(name=ACTIVITY_OPEN_ATTEMPT)
     async def open_attempt(self, request: PrepareStart) -> Route:
-        """Write the intent, hold vehicle and connector, and find the way to the charger."""
+        """Write the intent, hold vehicle and connector, follow the session's progress, and find the way to
+        the charger. Refused where another attempt holds either: then only the record is written."""
         intent = AttemptIntent(
             stop_id=request.stop_id,
             attempt=request.attempt,
@@ -85,77 +184,40 @@ class StopRecords:
             remote_start_id=request.remote_start_id,
             window_ends_at=request.window_ends_at,
         )
-        tenant = TenantId(request.tenant_id)
-        try:
-            async with self._store.tenant(tenant) as unit:
-                await unit.stops.record(request.record)
+
+        async def hold(unit: TenantUnit, current: bool) -> Route | None:
+            if not current and not await unit.stops.is_open(request.stop_id):
+                return Route(refused=ReasonCode.STOP_WORKFLOW_LOST, detail="the stop has closed")
+            try:
                 await unit.attempts.open(intent)
-        except (VehicleBusy, ConnectorBusy) as busy:
-            async with self._store.tenant(tenant) as unit:
-                await unit.stops.record(request.record)
-            vehicle = isinstance(busy, VehicleBusy)
-            reason = ReasonCode.START_VEHICLE_BUSY if vehicle else ReasonCode.START_CONNECTOR_BUSY
-            return Route(refused=reason, detail="another live attempt holds it")
-        return await self._route(request.charger)
+            except (VehicleBusy, ConnectorBusy) as busy:
+                return _refused(busy)
+            await unit.progress.follow(request.goal)
+            return None
+
+        refused = await self._with_record(request.record, hold)
+        return refused or await self._route(request.charger)
+
+    @activity.defn(name=ACTIVITY_TAKE_BACK)
+    async def take_back_holds(self, request: TakeBack) -> Route:
+        """Record, and hold vehicle and connector again, both in one transaction. Refused where another stop
+        holds either: then only the record is written, and the session must be stopped."""
+
+        async def take_back(unit: TenantUnit, current: bool) -> Route:
+            if not current and not await unit.stops.is_open(request.stop_id):
+                return Route(refused=ReasonCode.STOP_WORKFLOW_LOST, detail="the stop has closed")
+            try:
+                await unit.attempts.take_back(request.attempt_id)
+            except (VehicleBusy, ConnectorBusy) as busy:
+                return _refused(busy)
+            return Route()
+
+        return await self._with_record(request.record, take_back)
 
     @activity.defn(name=ACTIVITY_FIND_ROUTE)
     async def find_route(self, request: RouteRequest) -> Route:
+        """The queue of the process that can reach the charger now."""
         return await self._route(request.charger)
-
-    @activity.defn(name=ACTIVITY_SETTLE)
-    async def price_session(self, request: SettleRequest) -> Settlement:
-        tariff = request.charger.tariff
-        if tariff is None:
-            return Settlement(detail="no tariff known")
-        return Settlement(cost=price_session(tariff, request.energy_kwh, request.occupied_s))
-
-    @activity.defn(name=ACTIVITY_LATE_SESSION_FACTS)
-    async def late_session_facts(self, late: LateSession) -> LateSessionFacts:
-        """What the late-start guard needs to stop a session whose stop has closed."""
-        async with self._store.tenant(TenantId(late.tenant_id)) as unit:
-            view = await unit.stops.get(late.stop_id)
-            request = await unit.stops.request_of(late.stop_id)
-            attempts = view.attempts if view else ()
-            attempt = next((a for a in attempts if a.attempt_id == late.attempt_id), None)
-            # A session that its stop has booked as charged needs no guard: this is only its late echo.
-            unbooked = attempt is not None and attempt.state is not AttemptState.CHARGED
-            charger = await unit.chargers.get(attempt.charger_id) if attempt and unbooked else None
-            policy = await unit.policies.active(request.policy_id if request else None)
-        return LateSessionFacts(
-            charger=charger, token_uid=request.token_uid if request else "", policy=policy
-        )
-
-    @activity.defn(name=ACTIVITY_BOOK_LATE_SESSION)
-    async def book_late_session(self, booking: LateSessionBooking) -> None:
-        """Add the late session to the stop that had closed: an event, and the attempt's energy."""
-        async with self._store.tenant(TenantId(booking.tenant_id)) as unit:
-            view = await unit.stops.get(booking.stop_id)
-            if view is None:
-                return
-            timeline = await unit.stops.timeline(booking.stop_id)
-            if any(e.type == "late_start.stopped" and _of(e, booking.attempt_id) for e in timeline):
-                return  # booked before: this is a repeat
-            attempts = tuple(
-                a.model_copy(update={"energy_kwh": booking.energy_kwh, "session_ref": booking.session_ref})
-                if a.attempt_id == booking.attempt_id
-                else a
-                for a in view.attempts
-            )
-            charger_id = next((a.charger_id for a in attempts if a.attempt_id == booking.attempt_id), None)
-            done = "stopped" if booking.stopped else "could not be stopped"
-            event = StopEvent(
-                stop_id=view.stop_id,
-                seq=len(timeline) + 1,
-                at=booking.at,
-                type="late_start.stopped",
-                phase=StopPhase.CLOSED,
-                text=f"A start came alive after the stop had closed; {done} at {booking.energy_kwh:.1f} kWh",
-                charger_id=charger_id,
-                reason=ReasonCode.CONFIRM_LATE_START,
-                data={"attempt_id": booking.attempt_id, "detail": booking.detail},
-            )
-            changed = view.model_copy(update={"attempts": attempts, "version": view.version + 1})
-            await unit.stops.record(StopRecord(view=changed, events=(event,)))
 
     async def _route(self, charger: Charger) -> Route:
         queue = self._fixed_queues.get(charger.protocol)
@@ -165,9 +227,130 @@ class StopRecords:
             queue = found.queue if found else None
         return Route(task_queue=queue)
 
+    @activity.defn(name=ACTIVITY_FIND_CHARGER)
+    async def find_charger(self, request: FindCharger) -> FoundCharger:
+        """A charger as the register has it now."""
+        async with self._unit(request.tenant_id) as unit:
+            return FoundCharger(charger=await unit.chargers.get(request.charger_id))
 
-def _of(event: StopEvent, attempt_id: str) -> bool:
-    return event.data.get("attempt_id") == attempt_id
+    @activity.defn(name=ACTIVITY_LOOK_AROUND)
+    async def look_around(self, request: LookAround) -> Surroundings:
+        """What was heard around a charger and the vehicle before the stop turned to them."""
+        async with self._unit(request.tenant_id) as unit:
+            return Surroundings(evidence=tuple(await unit.evidence.around(request)))
+
+    @activity.defn(name=ACTIVITY_FOLLOW)
+    async def follow_session(self, goal: SessionGoal) -> None:
+        """What the session's meters are measured against from now on."""
+        async with self._unit(goal.tenant_id) as unit:
+            await unit.progress.follow(goal)
+
+    @activity.defn(name=ACTIVITY_SETTLE)
+    async def price_session(self, request: SettleRequest) -> Settlement:
+        """What the session cost by the charger's tariff."""
+        tariff = request.charger.tariff
+        if tariff is None:
+            return Settlement(detail="no tariff known")
+        return Settlement(cost=price_session(tariff, request.energy_kwh, request.occupied_s))
+
+    # --- sessions without a stop ------------------------------------------------------------------------
+
+    @activity.defn(name=ACTIVITY_SESSION_FACTS)
+    async def session_facts(self, session: KeptSession) -> SessionFacts:
+        """What a keeper needs to end a session and to book it."""
+        async with self._unit(session.tenant_id) as unit:
+            view = await unit.stops.get(session.stop_id)
+            request = await unit.stops.request_of(session.stop_id)
+            attempts = view.attempts if view else ()
+            attempt = next((one for one in attempts if one.attempt_id == session.attempt_id), None)
+            return SessionFacts(
+                attempt=attempt,
+                charger=await unit.chargers.get(attempt.charger_id) if attempt else None,
+                token_uid=request.token_uid if request else "",
+                vehicle_telematics_id=view.telematics_id if view else None,
+                policy=await unit.policies.active(request.policy_id if request else None),
+                goal=await unit.attempts.goal_of(session.attempt_id),
+            )
+
+    @activity.defn(name=ACTIVITY_AMEND)
+    async def amend_stop(self, amendment: Amendment) -> None:
+        """Add a late fact to a stop that has closed, once. Tried again while the stop has yet to close."""
+        try:
+            async with self._unit(amendment.tenant_id) as unit:
+                await unit.stops.changes.amend(amendment)
+        except StillOpen as open_yet:
+            raise ApplicationError(
+                "the stop has yet to close",
+                type=STILL_OPEN,
+                next_retry_delay=timedelta(seconds=5),
+                category=ApplicationErrorCategory.BENIGN,
+            ) from open_yet
+
+
+async def _learn(unit: TenantUnit, record: StopRecord) -> None:
+    """Let ranking learn from starts whose outcome is proven, once per attempt."""
+    for attempt in record.view.attempts:
+        if attempt.start_proven is not None and await unit.attempts.count_once(attempt.attempt_id):
+            await unit.chargers.count_start(attempt.charger_id, attempt.start_proven)
+
+
+async def _nothing_more(unit: TenantUnit, current: bool) -> None:
+    del unit, current
+
+
+async def _lives(view: StopView) -> bool:
+    """Whether the run that the view names is the one that runs now. Raises RPCError where nobody answers."""
+    try:
+        found = await activity.client().get_workflow_handle(view.workflow_id).describe()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return False
+        raise
+    return found.run_id == view.run_id and found.status is WorkflowExecutionStatus.RUNNING
+
+
+@asynccontextmanager
+async def _final_where_bad() -> AsyncGenerator[None]:
+    """Bad data is told once, not tried for ever. Raises ApplicationError of type BAD_DATA."""
+    try:
+        yield
+    except Exception as error:
+        if is_bad_data(error):
+            text = f"the store refuses the data: {type(error).__name__}"
+            raise ApplicationError(text, type=BAD_DATA, non_retryable=True) from error
+        raise
+
+
+def _degraded(record: StopRecord) -> StopRecord:
+    """The record with only what is ours in it: no data, no vendor's words, short texts."""
+    view = record.view
+    attempts = tuple(one.model_copy(update={"vendor_code": "", "detail": ""}) for one in view.attempts)
+    changes = {
+        "headline": view.headline[:_KEPT_CHARACTERS],
+        "driver_advice": view.driver_advice[:_KEPT_CHARACTERS],
+        "waits_for": view.waits_for[:_KEPT_CHARACTERS],
+        "attempts": attempts,
+        "result": view.result.model_copy(update={"attempts": attempts}) if view.result else None,
+    }
+    return StopRecord(
+        view=view.model_copy(update=changes),
+        request=record.request,
+        events=tuple(_bare(event) for event in record.events),
+    )
+
+
+def _bare(event: StopEvent) -> StopEvent:
+    return event.model_copy(
+        update={"text": event.text[:_KEPT_CHARACTERS], "vendor_code": "", "data": {"degraded": True}}
+    )
+
+
+def _refused(busy: VehicleBusy | ConnectorBusy) -> Route:
+    vehicle = isinstance(busy, VehicleBusy)
+    return Route(
+        refused=ReasonCode.START_VEHICLE_BUSY if vehicle else ReasonCode.START_CONNECTOR_BUSY,
+        detail="another attempt holds it",
+    )
 
 
 def _fill(vehicle: VehicleState, model: VehicleModel | None) -> VehicleState:

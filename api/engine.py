@@ -6,10 +6,10 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import structlog
 from pydantic import BaseModel
 from temporalio.client import (
     Client,
-    WorkflowExecutionDescription,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
@@ -28,9 +28,41 @@ from models.contract import STOP_QUEUE, STOP_WORKFLOW
 from models.ids import stop_id_for, workflow_id_for
 from models.stop import ChargingStopInput, Receipt, StopPhase, StopRequest, StopView
 
+_log = structlog.get_logger(__name__)
 _TENANT = SearchAttributeKey.for_keyword("BackstopTenant")
 _PHASE = SearchAttributeKey.for_keyword("StopPhase")
+_VEHICLE = SearchAttributeKey.for_keyword("VehicleId")
 _CONFLICTS = frozenset({"stop.closed", "choice.too_late", "charger.already_failed", "approval.not_awaited"})
+
+
+async def begin_workflow(
+    client: Client, tenant_id: str, request: StopRequest, queue: str, wait_s: float
+) -> str:
+    """Start a stop's workflow, once per key for ever. Returns the run id.
+
+    Raises WorkflowAlreadyStartedError where one runs or ran, TimeoutError or RPCError where Temporal does not
+    take it within `wait_s` seconds (it may have, all the same)."""
+    begin = client.start_workflow(
+        STOP_WORKFLOW,
+        ChargingStopInput(tenant_id=tenant_id, request=request),
+        id=workflow_id_for(tenant_id, request.business_key),
+        task_queue=queue,
+        id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+        id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+        memo={"fingerprint": request.fingerprint},
+        search_attributes=TypedSearchAttributes(
+            [
+                SearchAttributePair(_TENANT, tenant_id),
+                SearchAttributePair(_PHASE, str(StopPhase.PLANNING)),
+                SearchAttributePair(_VEHICLE, request.vehicle.vehicle_id),
+            ]
+        ),
+        static_summary=f"Stop {request.business_key} of {request.vehicle.vehicle_id}",
+        static_details=(f"From {request.vehicle.soc_percent:.0f} % to {request.target_soc_percent:.0f} %"),
+        request_eager_start=False,
+    )
+    async with asyncio.timeout(wait_s):  # of all tries: the client's own limit is that of one
+        return (await begin).result_run_id or ""
 
 
 class Engine:
@@ -39,41 +71,23 @@ class Engine:
         self._update_wait_s = update_wait_s
         self._queue = queue
 
-    async def start(self, tenant_id: str, request: StopRequest) -> StopView | None:
-        """Start the stop. None where it runs (or ran) already with the same request.
+    async def start(self, tenant_id: str, request: StopRequest) -> str:
+        """Start the workflow of a stop whose row stands. Returns its run id; empty where it runs already, or
+        where Temporal did not take it: then the reconciler starts it, and nobody has to send it again.
 
-        Raises Problem 409 where the key was used with another request."""
-        workflow_id = workflow_id_for(tenant_id, request.business_key)
+        Raises Problem 409 where a workflow of this key was begun with another request."""
         try:
-            handle = await self._client.start_workflow(
-                STOP_WORKFLOW,
-                ChargingStopInput(tenant_id=tenant_id, request=request),
-                id=workflow_id,
-                task_queue=self._queue,
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-                memo={"fingerprint": request.fingerprint},
-                search_attributes=TypedSearchAttributes(
-                    [
-                        SearchAttributePair(_TENANT, tenant_id),
-                        SearchAttributePair(_PHASE, str(StopPhase.PLANNING)),
-                    ]
-                ),
-                static_summary=f"Stop {request.business_key} of {request.vehicle.vehicle_id}",
-                static_details=(
-                    f"From {request.vehicle.soc_percent:.0f} % to {request.target_soc_percent:.0f} %"
-                ),
-                request_eager_start=False,
-            )
-        except WorkflowAlreadyStartedError:
-            known = await self._describe(workflow_id)
-            if await known.memo_value("fingerprint", default="") not in ("", request.fingerprint):
-                raise conflicting() from None
-            return None
-        return first_view(tenant_id, request, handle.result_run_id or "")
-
-    async def _describe(self, workflow_id: str) -> WorkflowExecutionDescription:
-        return await self._client.get_workflow_handle(workflow_id).describe()
+            try:
+                return await begin_workflow(
+                    self._client, tenant_id, request, self._queue, self._update_wait_s
+                )
+            except WorkflowAlreadyStartedError as running:
+                known = await self._client.get_workflow_handle(running.workflow_id).describe()
+                if await known.memo_value("fingerprint", default="") not in ("", request.fingerprint):
+                    raise conflicting() from None
+        except (RPCError, TimeoutError) as error:
+            _log.warning("stop accepted, not started yet", error=type(error).__name__)
+        return ""
 
     async def tell(self, view: StopView, update: str, message: BaseModel, update_id: str) -> Receipt:
         """Send an Update and wait for its answer. Raises Problem with the validator's own code."""
@@ -92,6 +106,9 @@ class Engine:
         except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
             raise unavailable("stop_worker.unavailable", "No stop worker answers; send it again.") from error
         except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND and not view.run_id:
+                text = "The stop is accepted and has yet to begin; send it again."
+                raise unavailable("stop.not_begun", text) from error
             if error.status is RPCStatusCode.NOT_FOUND:
                 raise Problem(409, "stop.closed", "The stop has ended.") from error
             if error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED):
@@ -133,7 +150,7 @@ def _refused(cause: BaseException | None) -> Problem:
     return Problem(409 if code in _CONFLICTS else 422, code, text)
 
 
-def first_view(tenant_id: str, request: StopRequest, run_id: str) -> StopView:
+def first_view(tenant_id: str, request: StopRequest) -> StopView:
     """What is true the moment a stop was accepted; a worker has not touched it yet."""
     now = datetime.now(UTC)
     details: dict[str, Any] = {
@@ -141,10 +158,10 @@ def first_view(tenant_id: str, request: StopRequest, run_id: str) -> StopView:
         "tenant_id": tenant_id,
         "business_key": request.business_key,
         "workflow_id": workflow_id_for(tenant_id, request.business_key),
-        "run_id": run_id,
         "vehicle_id": request.vehicle.vehicle_id,
         "phase": StopPhase.PLANNING,
         "headline": "Accepted",
+        "waits_for": "a worker to begin",
         "fingerprint": request.fingerprint,
         "telematics_id": request.vehicle.telematics_id,
         "created_at": now,

@@ -13,14 +13,20 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from temporalio.service import RPCError, RPCStatusCode
 
+from models.base import clean_text, is_fit
+from store.errors import is_bad_data
+
 _log = structlog.get_logger(__name__)
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 _ABOUT = "https://backstop.example/problems/"
+_MOST_IN_URL = 4_000
+_MOST_ERRORS = 50
+"""Of one request; the rest is more of the same."""
 _CODES = {400: "request.malformed", 401: "auth.missing", 404: "route.unknown", 405: "method.not_allowed"}
 
 
@@ -75,8 +81,8 @@ def problem_response(
         title=HTTPStatus(status).phrase,
         status=status,
         code=code,
-        detail=detail,
-        instance=request.url.path,
+        detail=clean_text(detail),
+        instance=clean_text(request.url.path),
         request_id=request_id(request),
         errors=errors or [],
     )
@@ -112,17 +118,24 @@ def install_problems(app: FastAPI, max_body_bytes: int) -> None:
 
     async def on_invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
+        # Where and what may be in the caller's own words (a field that we do not know): as they can be said.
         found = [
             FieldError(
-                field=".".join(str(part) for part in e["loc"]), message=str(e["msg"]), kind=str(e["type"])
+                field=clean_text(".".join(str(part) for part in e["loc"]), 200),
+                message=clean_text(str(e["msg"]), 500),
+                kind=str(e["type"]),
             )
-            for e in error.errors()
+            for e in error.errors()[:_MOST_ERRORS]
         ]
         return problem_response(
             request, 422, "request.invalid", "The request does not fit its schema.", errors=found
         )
 
     async def on_database(request: Request, error: Exception) -> Response:
+        if is_bad_data(error) or isinstance(error, DataError):
+            # No repeat heals that: a bound of ours is missing, and the caller must not be sent round again.
+            _log.error("the store refused a value", path=request.url.path, exc_info=error)
+            return problem_response(request, 422, "request.invalid", "A value cannot be stored.")
         _log.warning("database unavailable", error=type(error).__name__)
         return problem_response(
             request,
@@ -161,7 +174,7 @@ def install_problems(app: FastAPI, max_body_bytes: int) -> None:
 
 
 class _Edge(BaseHTTPMiddleware):
-    """Request id in and out, and a limit on bodies."""
+    """Request id in and out, a limit on bodies, and nothing in path or query that nobody can keep."""
 
     def __init__(self, app: Any, max_body_bytes: int) -> None:
         super().__init__(app)
@@ -170,11 +183,21 @@ class _Edge(BaseHTTPMiddleware):
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         length = request.headers.get("content-length", "0")
         ours = request.url.path.startswith("/v1/")
-        if ours and (not length.isdigit() or int(length) > self._max_body_bytes):
+        if ours and (not (length.isascii() and length.isdigit()) or int(length) > self._max_body_bytes):
             return problem_response(request, 413, "request.too_large", "The body is too large.")
         if ours and "transfer-encoding" in request.headers:
             return problem_response(request, 411, "request.length_required", "Send a Content-Length.")
+        if ours and not _is_plain(request):
+            text = "Path and query hold no control characters and are UTF-8."
+            return problem_response(request, 400, "request.malformed", text)
         response = await call_next(request)
         response.headers.setdefault("X-Request-ID", request_id(request))
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         return response
+
+
+def _is_plain(request: Request) -> bool:
+    said = [request.url.path]
+    for name, value in request.query_params.multi_items():
+        said += [name, value]
+    return all(is_fit(text, _MOST_IN_URL) and "\N{REPLACEMENT CHARACTER}" not in text for text in said)

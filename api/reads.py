@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel
 
 from api.auth import Admin, ChargerReader, PolicyWriter, Reader
@@ -20,6 +20,8 @@ from models.stop import StopEvent
 from store.errors import PolicyConflict
 
 router = APIRouter(prefix="/v1")
+
+PolicyId = Annotated[str, Path(pattern=r"^[a-z0-9._-]{1,64}$")]
 
 
 class ReasonCatalogue(BaseModel):
@@ -110,8 +112,8 @@ async def charger(charger_id: str, caller: ChargerReader, store: TheStore) -> Ch
     return found
 
 
-@router.get("/policies/{policy_id}", tags=["policies"], responses=refusals())
-async def policy(policy_id: str, caller: Reader, store: TheStore) -> Policy:
+@router.get("/policies/{policy_id}", tags=["policies"], responses=refusals(422))
+async def policy(policy_id: PolicyId, caller: Reader, store: TheStore) -> Policy:
     """The revision in force; the built-in default where the tenant has set none."""
     async with store.tenant(caller.tenant_id) as unit:
         return await unit.policies.active(policy_id)

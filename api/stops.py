@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import BaseModel
+from temporalio.service import RPCError
 
 from api.auth import Caller, DriverOrWriter, Reader, Writer
 from api.cursor import decode, encode
@@ -89,24 +90,28 @@ async def start_stop(
         ),
     ] = None,
 ) -> StopView:
-    """Start a charging stop. 202 with the stop; a repeat gives 200 with the same stop; the same business key
-    with another request is refused with 409."""
+    """Start a charging stop. 202 with the stop: from then on a read finds it, a cancel is kept, and it will
+    run, also where the engine or every worker is away at this moment. A repeat gives 200 with the same stop;
+    the same business key with another request is refused with 409."""
     del idempotency_key
+    view = first_view(caller.tenant_id, body)
     async with store.tenant(caller.tenant_id) as unit:
-        known = await unit.stops.by_key(body.business_key)
-    if known is None:
-        started = await engine.start(caller.tenant_id, body)
-        response.headers["Location"] = f"/v1/charging-stops/{first_view(caller.tenant_id, body, '').stop_id}"
-        if started is not None:
-            return started
-        async with store.tenant(caller.tenant_id) as unit:
-            known = await unit.stops.by_key(body.business_key)
-        known = known or first_view(caller.tenant_id, body, "")
-    if known.fingerprint != body.fingerprint:
+        accepted = await unit.stops.intake.accept(view, body)
+    if accepted.fingerprint != body.fingerprint:
         raise conflicting()
-    response.status_code = 200
-    response.headers["Location"] = f"/v1/charging-stops/{known.stop_id}"
-    return known
+    response.headers["Location"] = f"/v1/charging-stops/{view.stop_id}"
+    if not accepted.fresh:
+        response.status_code = 200
+        return accepted.view
+    # The row is the promise. From here on nothing but a conflict is told as a failure: should this process
+    # die, or Temporal be away, the reconciler starts the workflow (workers/stop_reconciler.py).
+    try:
+        run_id = await engine.start(caller.tenant_id, body)
+    except Problem:
+        async with store.tenant(caller.tenant_id) as unit:
+            await unit.stops.intake.withdraw(view.stop_id)
+        raise
+    return view.model_copy(update={"run_id": run_id})
 
 
 @router.get("", responses=refusals(422))
@@ -193,12 +198,29 @@ async def choose_charger(
     return await _tell(store, engine, caller, stop_id, UPDATE_CHOOSE, body, body.event_id)
 
 
-@router.post("/{stop_id}/cancellation", responses=refusals(404, 409, 422))
+@router.post("/{stop_id}/cancellation", responses={202: {"model": Receipt}, **refusals(404, 409, 422)})
 async def cancel_stop(
-    stop_id: str, body: CancelRequest, caller: DriverOrWriter, store: TheStore, engine: TheEngine
+    stop_id: str,
+    body: CancelRequest,
+    caller: DriverOrWriter,
+    store: TheStore,
+    engine: TheEngine,
+    response: Response,
 ) -> Receipt:
-    """Call the stop off. A running session is stopped and booked first."""
-    return await _tell(store, engine, caller, stop_id, UPDATE_CANCEL, body, body.event_id)
+    """Call the stop off. A running session is stopped and booked first. 202 with `pending` where no worker
+    answers now: the cancel is kept, and takes effect as soon as one does."""
+    try:
+        return await _tell(store, engine, caller, stop_id, UPDATE_CANCEL, body, body.event_id)
+    except (Problem, RPCError) as error:
+        if isinstance(error, Problem) and error.status != 503:
+            raise
+    async with store.tenant(caller.tenant_id) as unit:
+        kept = await unit.stops.intake.want_cancel(stop_id, body)
+    if not kept:
+        raise Problem(409, "stop.closed", "The stop has ended.")
+    view = await _stop(store, caller, stop_id)
+    response.status_code = 202
+    return Receipt(stop_id=stop_id, phase=view.phase, charger_id=view.charger_id, pending=True)
 
 
 @router.post("/{stop_id}/approval", responses=refusals(404, 409, 422))

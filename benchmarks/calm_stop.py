@@ -30,12 +30,12 @@ from models.stop import ArrivalReport, ChargingStopInput, Receipt, StopRequest, 
 from models.vehicle import ConnectorStandard, VehicleState
 from store.database import Store
 from store.migration import migrate
-from workers.bootstrap import sandbox
+from workers.bootstrap import record_activities, sandbox
 from workers.evidence_relay import EvidenceRelay
 from workers.stack.postgres import Postgres
 from workers.stack.temporal_server import TemporalServer
 from workflows.charging_stop import ChargingStop
-from workflows.late_start_guard import LateStartGuard
+from workflows.session_keeper import SessionKeeper
 
 TENANT = TenantId("bench")
 _HOME = Place(latitude=51.22, longitude=6.77)
@@ -157,17 +157,9 @@ async def calm_stops(client: Client, store: Store) -> AsyncIterator[Callable[[],
             Worker(
                 client,
                 task_queue=queue,
-                workflows=[ChargingStop, LateStartGuard],
+                workflows=[ChargingStop, SessionKeeper],
                 workflow_runner=sandbox(),
-                activities=[
-                    records.open_stop,
-                    records.record_stop,
-                    records.open_attempt,
-                    records.find_route,
-                    records.price_session,
-                    records.late_session_facts,
-                    records.book_late_session,
-                ],
+                activities=record_activities(records),
             ),
             Worker(client, task_queue=commands, activities=[port.command_charger]),
             Worker(client, task_queue=PLANNER_QUEUE, activities=[Planner(store).plan_stop]),

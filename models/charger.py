@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
-from models.base import Message, UtcDatetime
+from models.base import Count, HeardInstant, Message, PeerId, VendorWord
 from models.ids import ExternalId
-from models.money import Currency
+from models.money import Currency, Fee, UnitPrice
 from models.place import Place
 from models.vehicle import ConnectorStandard
 
@@ -39,9 +39,21 @@ class TariffTerms(Message):
     """Price terms as planning needs them, excl. VAT: per kWh, per started session, per hour of occupation."""
 
     currency: Currency = "EUR"
-    energy_per_kwh: Decimal = Decimal("0")
-    session_fee: Decimal = Decimal("0")
-    occupation_per_hour: Decimal = Decimal("0")
+    energy_per_kwh: UnitPrice = Decimal("0")
+    session_fee: Fee = Decimal("0")
+    occupation_per_hour: UnitPrice = Decimal("0")
+
+
+_BEYOND = ("greater_than_equal", "less_than_equal", "finite_number")
+
+
+def _priced_or_none(value: Any, read: ValidatorFunctionWrapHandler) -> TariffTerms | None:
+    try:
+        return read(value)
+    except ValidationError as error:
+        if all(fault["type"] in _BEYOND for fault in error.errors()):
+            return None  # a wrong price is worse than none; a charger that has one is still a charger
+        raise
 
 
 class ConnectorHealth(Message):
@@ -50,33 +62,39 @@ class ConnectorHealth(Message):
     the hour before its last report. `fault_code`: the vendor's words while it is faulted."""
 
     connected: bool
-    seen_at: UtcDatetime | None = None
-    state_since: UtcDatetime | None = None
+    seen_at: HeardInstant = None
+    state_since: HeardInstant = None
     changes_last_hour: int = 0
-    fault_code: str = ""
+    fault_code: VendorWord = ""
 
 
 class Charger(Message):
-    """One connector. `charger_id` is ours and unique per tenant; the protocol's own address stands beside."""
+    """One connector. `charger_id` is ours and unique per tenant; the protocol's own address stands beside.
+
+    Names are cleaned and a price or an instant that cannot be true is left out; an address that cannot be
+    said back to the peer, or a power beyond physics, makes no charger (ValidationError)."""
 
     charger_id: ExternalId
     site_id: ExternalId
-    operator: str
-    network: Annotated[str, Field(description="Name that policies prefer or forbid.")]
-    region: Annotated[str, Field(description="ISO 3166-2 code or the tenant's own region name.")] = ""
+    operator: VendorWord
+    network: Annotated[VendorWord, Field(description="Name that policies prefer or forbid.")]
+    region: Annotated[VendorWord, Field(description="ISO 3166-2 code or the tenant's own region name.")] = ""
     place: Place
     protocol: Protocol
-    station_id: Annotated[str, Field(description="OCPP identity or OCPI location id.")] = ""
-    evse_uid: Annotated[str, Field(description="OCPI EVSE uid, or the OCPP 2.x EVSE number.")] = ""
-    connector_number: Annotated[int, Field(ge=0, description="OCPP connectorId; OCPI connector id.")] = 1
+    station_id: Annotated[PeerId, Field(description="OCPP identity or OCPI location id.")] = ""
+    evse_uid: Annotated[PeerId, Field(description="OCPI EVSE uid, or the OCPP 2.x EVSE number.")] = ""
+    connector_number: Annotated[Count, Field(description="OCPP connectorId; OCPI connector id.")] = 1
     standard: ConnectorStandard
-    power_kw: Annotated[float, Field(gt=0)]
-    tariff: TariffTerms | None = None
+    power_kw: Annotated[float, Field(gt=0, le=10_000)]
+    tariff: Annotated[TariffTerms | None, WrapValidator(_priced_or_none)] = None
     status: ConnectorStatus = ConnectorStatus.UNKNOWN
-    status_at: UtcDatetime | None = None
+    status_at: HeardInstant = None
     open_always: bool | None = None
-    start_successes: int = 0
-    start_failures: int = 0
+    start_successes: Count = 0
+    start_failures: Count = 0
     health: ConnectorHealth | None = None
     """None: nobody watches its line (roaming, registers)."""
     plannable: bool = True
+    private: Annotated[
+        bool, Field(description="Only vehicles of the tenant can reach it (a depot behind a gate).")
+    ] = False

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from models.base import Message
+from models.base import MOST_CHARACTERS, Count, Message, VendorText, VendorWord, clean_text, is_fit
 from models.charger import Charger
 from models.reason_codes import ReasonCode
 
@@ -32,22 +32,38 @@ class CommandOutcome(StrEnum):
 class ChargerCommand(Message):
     """One command. `command_id` is the idempotency key: a repeat gives the first reply and sends nothing."""
 
-    command_id: str
+    command_id: Annotated[str, Field(min_length=1, max_length=200)]
     tenant_id: str
     stop_id: str
     attempt_id: str
     kind: CommandKind
     charger: Charger
     token_uid: Annotated[str, Field(description="OCPP idTag / OCPI token uid.", max_length=36)]
-    remote_start_id: int
+    remote_start_id: Count
     vehicle_telematics_id: str | None = None
     session_ref: Annotated[str | None, Field(description="Needed to stop.")] = None
-    timeout_s: float = 30.0
+    timeout_s: Annotated[float, Field(gt=0, le=7 * 24 * 3600)] = 30.0
 
 
 class CommandReply(Message):
+    """What the peer said. Its words are cleaned; a session id that cannot be kept is left out, with a mark in
+    `detail`: cleaned, it might be the id of another session."""
+
     outcome: CommandOutcome
     reason: ReasonCode | None = None
-    vendor_code: str = ""
-    detail: str = ""
+    vendor_code: VendorWord = ""
+    detail: VendorText = ""
     session_ref: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leaves_out_an_id_that_cannot_be(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        given = cast("dict[str, Any]", data)
+        ref = given.get("session_ref")
+        if not isinstance(ref, str) or is_fit(ref, 255):
+            return given
+        said = clean_text(given.get("detail", ""), MOST_CHARACTERS // 2)
+        mark = f"session_ref out of bounds: {clean_text(ref, 80)!r}"
+        return {**given, "session_ref": None, "detail": f"{said}; {mark}" if said else mark}

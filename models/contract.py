@@ -17,13 +17,13 @@ def gateway_queue(instance: str) -> str:
     return f"backstop-ocpp-{instance}"
 
 
-def late_start_workflow_id(attempt_id: str) -> str:
-    """One guard per given-up attempt."""
-    return f"late-start:{attempt_id}"
+def keeper_workflow_id(attempt_id: str) -> str:
+    """One keeper for each session that outlives its stop."""
+    return f"session:{attempt_id}"
 
 
 STOP_WORKFLOW = "ChargingStop"
-LATE_START_WORKFLOW = "LateStartGuard"
+KEEPER_WORKFLOW = "SessionKeeper"
 
 UPDATE_ARRIVED = "driver_arrived"
 UPDATE_PROBLEM = "driver_reports_problem"
@@ -35,6 +35,9 @@ SIGNAL_EVIDENCE = "evidence"
 QUERY_STATUS = "status"
 QUERY_TIMELINE = "timeline"
 
+UPDATE_RELEASE_SESSION = "release_session"
+"""To a session keeper: a person has seen that the session has ended, and with how much energy."""
+
 ACTIVITY_PLAN = "plan_stop"
 ACTIVITY_RECORD = "record_stop"
 ACTIVITY_OPEN_STOP = "open_stop"
@@ -42,8 +45,12 @@ ACTIVITY_OPEN_ATTEMPT = "open_attempt"
 ACTIVITY_FIND_ROUTE = "find_route"
 ACTIVITY_COMMAND = "command_charger"
 ACTIVITY_SETTLE = "price_session"
-ACTIVITY_LATE_SESSION_FACTS = "late_session_facts"
-ACTIVITY_BOOK_LATE_SESSION = "book_late_session"
+ACTIVITY_TAKE_BACK = "take_back_holds"
+ACTIVITY_LOOK_AROUND = "look_around"
+ACTIVITY_FIND_CHARGER = "find_charger"
+ACTIVITY_FOLLOW = "follow_session"
+ACTIVITY_SESSION_FACTS = "session_facts"
+ACTIVITY_AMEND = "amend_stop"
 
 STATION_WORKFLOW = "StationCommand"
 ACTIVITY_FIND_STATION = "find_station"
@@ -66,6 +73,7 @@ SEARCH_ATTRIBUTES: dict[str, str] = {
     "Attempt": "Int",
     "ChargerProtocol": "Keyword",
     "AwaitingHuman": "Bool",
+    "VehicleId": "Keyword",
     "StationId": "Keyword",
 }
 """Registered at start. Plain text for all who may list workflows: no personal data, ever."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import StrEnum
+from typing import Annotated
 
-from models.base import Message, UtcDatetime
+from pydantic import Field
+
+from models.base import Message, PlannedInstant, UtcDatetime
 from models.charger import Charger
 from models.money import Money
 from models.place import Place
@@ -72,9 +75,9 @@ class PlanRequest(Message):
     tenant_id: str
     vehicle: VehicleState
     destination: Place | None = None
-    target_soc_percent: float
-    latest_departure: UtcDatetime | None = None
-    contract: str = ""
+    target_soc_percent: Annotated[float, Field(ge=0, le=100)]
+    latest_departure: PlannedInstant | None = None
+    contract: Annotated[str, Field(max_length=64)] = ""
     now: UtcDatetime
     policy: Policy
     excluded_charger_ids: tuple[str, ...] = ()

@@ -7,20 +7,27 @@ from typing import Annotated
 
 from pydantic import Field
 
-from models.base import StrictMessage
+from models.base import Count, StrictMessage
 from models.ids import fingerprint
-from models.money import Currency
+from models.money import MOST_OF_ONE_SESSION, Currency
 
-Seconds = Annotated[float, Field(gt=0, le=7 * 24 * 3600)]
+Seconds = Annotated[float, Field(ge=0.001, le=7 * 24 * 3600)]
+"""At least a millisecond: Temporal takes a time-out of nothing for none at all."""
+Name = Annotated[str, Field(max_length=200)]
+Price = Annotated[Decimal, Field(ge=0, le=MOST_OF_ONE_SESSION, decimal_places=12)]
+"""Refused where it is finer, not rounded: the version is the hash of what was written."""
+
+
+_ADDED_SINCE_1_0 = ("presence_s", "silence_s", "pause_s", "keeper_s")
 
 
 class NetworkPreference(StrictMessage):
     """Networks preferred (in order) where `region` or `contract` matches; empty matches everywhere.
     With `only`, others are rejected instead of being ranked lower."""
 
-    region: str = ""
-    contract: str = ""
-    networks: tuple[str, ...]
+    region: Name = ""
+    contract: Name = ""
+    networks: Annotated[tuple[Name, ...], Field(max_length=200)]
     only: bool = False
 
 
@@ -28,21 +35,21 @@ class Policy(StrictMessage):
     """The business limits and the clockwork of a stop. Frozen: a changed policy is another version."""
 
     policy_id: Annotated[str, Field(pattern=r"^[a-z0-9._-]{1,64}$")] = "default"
-    revision: Annotated[int, Field(ge=1)] = 1
+    revision: Annotated[Count, Field(ge=1)] = 1
 
-    preferred_networks: tuple[NetworkPreference, ...] = ()
+    preferred_networks: Annotated[tuple[NetworkPreference, ...], Field(max_length=200)] = ()
     max_detour_s: Seconds = 1800
-    max_detour_km: Annotated[float, Field(gt=0)] = 40.0
+    max_detour_km: Annotated[float, Field(gt=0, le=40_100)] = 40.0
     min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.30
-    cost_ceiling: Annotated[Decimal | None, Field(description="Per stop, excl. VAT.")] = Decimal("80")
+    cost_ceiling: Annotated[Price | None, Field(description="Per stop, excl. VAT.")] = Decimal("80")
     currency: Currency = "EUR"
     reserve_soc_percent: Annotated[float, Field(ge=0, le=100)] = 8.0
-    min_power_kw: Annotated[float, Field(ge=0)] = 0.0
-    value_of_time_per_hour: Decimal = Decimal("36")
+    min_power_kw: Annotated[float, Field(ge=0, le=10_000)] = 0.0
+    value_of_time_per_hour: Price = Decimal("36")
     road_factor: Annotated[float, Field(ge=1, le=4, description="Road over beeline.")] = 1.35
-    average_speed_kmh: Annotated[float, Field(gt=0, le=130)] = 45.0
+    average_speed_kmh: Annotated[float, Field(ge=0.1, le=130)] = 45.0
     failed_attempt_s: Seconds = 480
-    stranding_cost: Decimal = Decimal("250")
+    stranding_cost: Price = Decimal("250")
     max_candidates: Annotated[int, Field(ge=1, le=50)] = 8
 
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 4
@@ -57,6 +64,18 @@ class Policy(StrictMessage):
     offline_patience_s: Annotated[Seconds, Field(description="For an unreachable charger to come back.")] = 20
     confirmation_s: Annotated[Seconds, Field(description="From accepted to evidence of energy.")] = 120
     uncertain_guard_s: Annotated[Seconds, Field(description="For a stop of an uncertain start.")] = 60
+    presence_s: Annotated[
+        Seconds, Field(description="A vehicle told to leave counts as still there for so long.")
+    ] = 600
+    silence_s: Annotated[
+        Seconds, Field(description="Without any word of a running session, before a person is asked.")
+    ] = 3600
+    pause_s: Annotated[
+        Seconds, Field(description="Paused by the charger (load management), before it counts as a stall.")
+    ] = 6 * 3600
+    keeper_s: Annotated[
+        Seconds, Field(description="For a session without an owner to end, before it is called unknown.")
+    ] = 12 * 3600
     stall_s: Annotated[Seconds, Field(description="Charging without new energy.")] = 600
     max_charging_s: Seconds = 12 * 3600
     idle_grace_s: Annotated[
@@ -70,4 +89,9 @@ class Policy(StrictMessage):
     @property
     def version(self) -> str:
         """`<id>@<revision>+<first 12 of the content hash>`: the same text is the same rules."""
-        return f"{self.policy_id}@{self.revision}+{fingerprint(self.model_dump(mode='json'))[:12]}"
+        rules = self.model_dump(mode="json")
+        for name in _ADDED_SINCE_1_0:
+            # A field that a stored policy could not name must not make another policy of it.
+            if getattr(self, name) == type(self).model_fields[name].default:
+                del rules[name]
+        return f"{self.policy_id}@{self.revision}+{fingerprint(rules)[:12]}"

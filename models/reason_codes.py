@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from models.base import Message
 
-CATALOGUE_VERSION = "1.0"
+CATALOGUE_VERSION = "1.1"
 
 
 class Phase(StrEnum):
@@ -57,11 +57,15 @@ class ReasonCode(StrEnum):
     PLAN_UNAVAILABLE = "plan.planner_unavailable"
     PLAN_NOT_APPROVED = "plan.not_approved"
     PLAN_BAD_REQUEST = "plan.bad_request"
+    PLAN_NOTHING_NEEDED = "plan.nothing_needed"
     REACH_NO_SHOW = "reach.no_show"
     REACH_OCCUPIED = "reach.occupied"
     REACH_BLOCKED = "reach.access_blocked"
     REACH_CLOSED = "reach.site_closed"
     REACH_STATION_FAULTED = "reach.station_faulted"
+    REACH_OFFLINE = "reach.station_offline"
+    REACH_REMOVED = "reach.charger_removed"
+    REACH_WILL_NOT_MAKE_IT = "reach.will_not_make_it"
     REACH_CANCELLED = "reach.cancelled"
     REACH_REDIRECTED = "reach.redirected"
     AUTHORISE_DENIED = "authorise.denied"
@@ -75,6 +79,7 @@ class ReasonCode(StrEnum):
     START_PARTNER_ERROR = "start.partner_error"
     START_PARTNER_TIMEOUT = "start.partner_timeout"
     START_NOT_SUPPORTED = "start.not_supported"
+    START_NOT_SENT = "start.not_sent"
     START_VEHICLE_BUSY = "start.vehicle_busy"
     START_CONNECTOR_BUSY = "start.connector_busy"
     START_VEHICLE_REFUSED = "start.vehicle_refused"
@@ -94,10 +99,14 @@ class ReasonCode(StrEnum):
     SUSTAIN_STOPPED_REMOTELY = "sustain.stopped_remotely"
     SUSTAIN_DEAUTHORISED = "sustain.deauthorised"
     SUSTAIN_CONTACT_LOST = "sustain.contact_lost"
+    SUSTAIN_PAUSED = "sustain.paused_by_charger"
+    SUSTAIN_END_UNKNOWN = "sustain.end_unknown"
     SUSTAIN_TIME_LIMIT = "sustain.time_limit"
     SUSTAIN_DRIVER_REPORT = "sustain.driver_report"
     STOP_REJECTED = "stop.rejected"
     STOP_TIMEOUT = "stop.timeout"
+    STOP_END_UNKNOWN = "stop.end_unknown"
+    STOP_WORKFLOW_LOST = "stop.workflow_lost"
     SETTLE_NO_CDR = "settle.no_cdr"
     SETTLE_ENERGY_DIFFERS = "settle.energy_differs"
     SETTLE_COST_UNKNOWN = "settle.cost_unknown"

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from models.base import Message, StrictMessage, UtcDatetime
+from models.base import Message, NoteText, PlannedInstant, StrictMessage, UtcDatetime
 from models.decision import Decision
 from models.ids import BusinessKey, ExternalId, TenantKey, fingerprint
 from models.money import Money
@@ -39,6 +39,7 @@ class StopOutcome(StrEnum):
     NO_SHOW = "no_show"
     HANDED_TO_HUMAN = "handed_to_human"
     NOT_CHARGED = "not_charged"
+    NOT_NEEDED = "not_needed"
 
 
 class StopMode(StrEnum):
@@ -54,8 +55,8 @@ class StopRequest(StrictMessage):
     vehicle: VehicleState
     target_soc_percent: Annotated[float, Field(gt=0, le=100, examples=[80.0])] = 80.0
     destination: Place | None = None
-    latest_arrival: Annotated[UtcDatetime | None, Field(description="End of the arrival window.")] = None
-    latest_departure: UtcDatetime | None = None
+    latest_arrival: Annotated[PlannedInstant | None, Field(description="End of the arrival window.")] = None
+    latest_departure: PlannedInstant | None = None
     token_uid: Annotated[
         str,
         Field(
@@ -93,6 +94,23 @@ class AttemptState(StrEnum):
     CHARGED = "charged"
 
 
+class SessionState(StrEnum):
+    """A session's life, from the intent to its proven end (stops/session.py says how it moves)."""
+
+    INTENDED = "intended"
+    SENT = "sent"
+    ACCEPTED = "accepted"
+    ALIVE = "alive"
+    SUSPENDED_BY_VEHICLE = "suspended_by_vehicle"
+    SUSPENDED_BY_CHARGER = "suspended_by_charger"
+    OUT_OF_CONTACT = "out_of_contact"
+    STOPPING = "stopping"
+    ENDED = "ended"
+    NEVER_BEGAN = "never_began"
+    UNKNOWN = "unknown"
+    """It lived, and nobody has proved that it ended: held, and shown to a person."""
+
+
 class Attempt(Message):
     """One try at one connector."""
 
@@ -103,12 +121,22 @@ class Attempt(Message):
     operator: str
     protocol: str
     state: AttemptState = AttemptState.OPEN
+    session: SessionState = SessionState.INTENDED
+    holds_vehicle: Annotated[bool, Field(description="It is the one that is wanted.")] = True
+    holds_charger: Annotated[bool, Field(description="A session of ours may occupy the connector.")] = True
     opened_at: UtcDatetime
     accepted_at: UtcDatetime | None = None
     started_at: UtcDatetime | None = None
     ended_at: UtcDatetime | None = None
     session_ref: str | None = None
     energy_kwh: float = 0.0
+    cost_estimated: Money | None = None
+    cost_actual: Money | None = None
+    queue_s: float = 0.0
+    idle_s: float = 0.0
+    start_proven: Annotated[
+        bool | None, Field(description="True: energy flowed. False: charger or partner failed to start.")
+    ] = None
     reason: ReasonCode | None = None
     vendor_code: str = ""
     detail: str = ""
@@ -148,6 +176,10 @@ class StopView(Message):
     responsible: Party | None = None
     next_step: NextStep | None = None
     headline: Annotated[str, Field(description="One sentence for a person.")] = ""
+    waits_for: Annotated[str, Field(description="What has to happen next.")] = ""
+    waits_until: UtcDatetime | None = None
+    needed_kwh: float | None = None
+    energy_kwh: Annotated[float, Field(description="So far, over all sessions of the stop.")] = 0.0
     driver_advice: str = ""
     awaiting_human_until: UtcDatetime | None = None
     awaiting_approval_until: UtcDatetime | None = None
@@ -167,6 +199,8 @@ class StopView(Message):
     created_at: UtcDatetime
     updated_at: UtcDatetime
     version: int = 0
+    continued_from_run_id: str = ""
+    """The run before this one, where a long stop was continued as new."""
 
 
 class StopEvent(Message):
@@ -204,7 +238,7 @@ class ArrivalReport(StrictMessage):
 
     event_id: Annotated[str, Field(min_length=1, max_length=100, examples=["app-7f31"])]
     charger_id: Annotated[ExternalId | None, Field(description="Default: the charger of the plan.")] = None
-    at: UtcDatetime | None = None
+    at: PlannedInstant | None = None
 
 
 class ProblemKind(StrEnum):
@@ -222,13 +256,15 @@ class ProblemReport(StrictMessage):
     event_id: Annotated[str, Field(min_length=1, max_length=100)]
     kind: ProblemKind
     charger_id: ExternalId | None = None
-    note: Annotated[str, Field(max_length=500, description="Kept in the event log; no personal data.")] = ""
+    note: Annotated[
+        NoteText, Field(max_length=500, description="Kept in the event log; no personal data.")
+    ] = ""
 
 
 class CancelRequest(StrictMessage):
     event_id: Annotated[str, Field(min_length=1, max_length=100)]
     by: Annotated[str, Field(pattern=r"^(driver|fleet)$")] = "fleet"
-    note: Annotated[str, Field(max_length=500)] = ""
+    note: Annotated[NoteText, Field(max_length=500)] = ""
 
 
 class ChooseCharger(StrictMessage):
@@ -248,9 +284,11 @@ class Approval(StrictMessage):
 
 
 class Receipt(Message):
-    """Answer to an Update: where the stop stands after it. `duplicate` marks a repeat of an event id."""
+    """Answer to an Update: where the stop stands after it. `duplicate` marks a repeat of an event id;
+    `pending`, what is kept until a worker can take it."""
 
     stop_id: str
     phase: StopPhase
     charger_id: str | None = None
     duplicate: bool = False
+    pending: bool = False

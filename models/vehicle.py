@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from models.base import Message, StrictMessage
+from models.base import Message, StrictMessage, VendorWord
 from models.ids import ExternalId
 from models.place import Place
 
@@ -30,24 +30,30 @@ DC_STANDARDS = frozenset(
 )
 
 
+PowerKw = Annotated[float, Field(ge=0, le=5_000)]
+BatteryKwh = Annotated[float, Field(ge=0.1, le=2_000)]
+ConsumptionKwh = Annotated[float, Field(ge=0.1, le=500)]
+"""Per 100 km. Its least, as the battery's, keeps ranges and shares finite."""
+
+
 class CurvePoint(Message):
     """One point of a DC charging curve: power the vehicle takes at a state of charge."""
 
     soc_percent: Annotated[float, Field(ge=0, le=100)]
-    power_kw: Annotated[float, Field(ge=0)]
+    power_kw: PowerKw
 
 
 class VehicleModel(Message):
     """What a vehicle model can do; imported from files or given with the request."""
 
     model_id: ExternalId
-    name: str
-    battery_usable_kwh: Annotated[float, Field(gt=0, le=2000)]
-    connectors: tuple[ConnectorStandard, ...]
-    ac_max_power_kw: Annotated[float, Field(ge=0)] = 0.0
-    dc_max_power_kw: Annotated[float, Field(ge=0)] = 0.0
-    dc_curve: tuple[CurvePoint, ...] = ()
-    consumption_kwh_per_100_km: Annotated[float, Field(gt=0, le=500)] = 25.0
+    name: VendorWord
+    battery_usable_kwh: BatteryKwh
+    connectors: Annotated[tuple[ConnectorStandard, ...], Field(max_length=50)]
+    ac_max_power_kw: PowerKw = 0.0
+    dc_max_power_kw: PowerKw = 0.0
+    dc_curve: Annotated[tuple[CurvePoint, ...], Field(max_length=1_000)] = ()
+    consumption_kwh_per_100_km: ConsumptionKwh = 25.0
 
 
 class VehicleState(StrictMessage):
@@ -55,11 +61,13 @@ class VehicleState(StrictMessage):
 
     vehicle_id: Annotated[ExternalId, Field(description="Opaque id; no VIN, no plate.", examples=["van-017"])]
     model_id: Annotated[ExternalId | None, Field(description="A model imported before.")] = None
-    battery_usable_kwh: Annotated[float | None, Field(gt=0, le=2000, examples=[60.0])] = None
-    connectors: Annotated[tuple[ConnectorStandard, ...], Field(examples=[["IEC_62196_T2_COMBO"]])] = ()
-    ac_max_power_kw: Annotated[float | None, Field(ge=0, examples=[11.0])] = None
-    dc_max_power_kw: Annotated[float | None, Field(ge=0, examples=[100.0])] = None
-    consumption_kwh_per_100_km: Annotated[float | None, Field(gt=0, le=500, examples=[26.0])] = None
+    battery_usable_kwh: Annotated[BatteryKwh | None, Field(examples=[60.0])] = None
+    connectors: Annotated[
+        tuple[ConnectorStandard, ...], Field(max_length=50, examples=[["IEC_62196_T2_COMBO"]])
+    ] = ()
+    ac_max_power_kw: Annotated[PowerKw | None, Field(examples=[11.0])] = None
+    dc_max_power_kw: Annotated[PowerKw | None, Field(examples=[100.0])] = None
+    consumption_kwh_per_100_km: Annotated[ConsumptionKwh | None, Field(examples=[26.0])] = None
     soc_percent: Annotated[float, Field(ge=0, le=100, examples=[24.0])]
     position: Place
     telematics_id: Annotated[

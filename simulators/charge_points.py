@@ -17,7 +17,18 @@ from fastapi import FastAPI, HTTPException
 from models.base import Message
 from simulators.charge_point.connector import ConnectorTwin
 from simulators.charge_point.station import StationTwin, run_stations
-from simulators.twin import ConnectorState, Fault, Ledger, LedgerEntry, PlugIn, TwinPace, TwinStation
+from simulators.twin import (
+    Badge,
+    ConnectorState,
+    Fault,
+    Ledger,
+    LedgerEntry,
+    Offline,
+    Pause,
+    PlugIn,
+    TwinPace,
+    TwinStation,
+)
 
 
 class ChargePointsConfig(Message):
@@ -66,6 +77,33 @@ class ChargePoints:
         @app.get("/twin/connectors/{charger_id}")
         async def state(charger_id: str) -> ConnectorState:  # pyright: ignore[reportUnusedFunction]
             return self._connector(charger_id).state()
+
+        @app.post("/twin/connectors/{charger_id}/pause")
+        async def pause(charger_id: str, body: Pause) -> ConnectorState:  # pyright: ignore[reportUnusedFunction]
+            connector = self._connector(charger_id)
+            connector.paused = body.paused
+            return connector.state()
+
+        @app.post("/twin/connectors/{charger_id}/badge")
+        async def badge(charger_id: str, body: Badge) -> ConnectorState:  # pyright: ignore[reportUnusedFunction]
+            connector = self._connector(charger_id)
+            if not connector.badge(body.token_uid):
+                raise HTTPException(409, "no vehicle is plugged in, or the connector is in use")
+            return connector.state()
+
+        @app.post("/twin/connectors/{charger_id}/end")
+        async def end(charger_id: str) -> ConnectorState:  # pyright: ignore[reportUnusedFunction]
+            connector = self._connector(charger_id)
+            connector.end()
+            return connector.state()
+
+        @app.post("/twin/connectors/{charger_id}/offline")
+        async def offline(charger_id: str, body: Offline) -> ConnectorState:  # pyright: ignore[reportUnusedFunction]
+            connector = self._connector(charger_id)
+            for station in self.stations:
+                if connector in station.connectors.values():
+                    station.drop(body.seconds)
+            return connector.state()
 
         @app.post("/twin/connectors/{charger_id}/faults")
         async def add_fault(charger_id: str, fault: Fault) -> ConnectorState:  # pyright: ignore[reportUnusedFunction]

@@ -32,6 +32,8 @@ _LOOK_S: Final = 0.6
 _PACKING_UP_S: Final = 2.5
 _APP_AFTER_S: Final = 6.0
 _TELEMATICS_EVERY_S: Final = 2.0
+_ROAD_OVER_BEELINE = 1.35
+_CONSUMPTION_KWH_PER_100_KM = 26.0
 _MARGIN_PERCENT: Final = 1.0
 _LOOKS_AT_TAKEN: Final = 3
 _GIVES_UP_AFTER_S: Final = 2.5
@@ -188,6 +190,7 @@ class Driver:
         self._rng = random.Random(f"{road.config.pace.seed}:{plan.vehicle_id}")
         self._loop = asyncio.get_running_loop()
         self._soc_percent = plan.soc_percent
+        self._place = plan.place
         self._at: str | None = None
         self._arrived_at = 0.0
         self._plugged = False
@@ -234,7 +237,17 @@ class Driver:
         if view is None or not self._still_sent_to(charger_id):
             return  # sent elsewhere on the way
         self._at, self._arrived_at = charger_id, self._loop.time()
+        self._consume(view)
         await self._arrive(charger_id, view)
+
+    def _consume(self, view: StopView) -> None:
+        """The way there takes its energy."""
+        if view.charger_place is None:
+            return
+        way_km = self._place.distance_m(view.charger_place) / 1000 * _ROAD_OVER_BEELINE
+        used_percent = way_km / 100 * _CONSUMPTION_KWH_PER_100_KM / self._plan.battery_kwh * 100
+        self._soc_percent = max(1.0, self._soc_percent - used_percent)
+        self._place = view.charger_place
 
     async def _arrive(self, charger_id: str, view: StopView) -> None:
         if not await self._comes_free(charger_id):
@@ -242,7 +255,10 @@ class Driver:
         if self._plan.trouble is DriverTrouble.BROKEN_CABLE and self._told == 0:
             return await self._report(ProblemKind.CABLE, charger_id, "The plug's casing is broken.")
         if self._plan.telematics_id is not None:
-            await self._road.show(self._plan.telematics_id, VehicleTwin(place=view.charger_place))
+            await self._road.show(
+                self._plan.telematics_id,
+                VehicleTwin(place=view.charger_place, soc_percent=round(self._soc_percent, 1)),
+            )
         else:
             await self._say_arrived(charger_id)
         await self._road.wait(self._rng.uniform(0.3, 0.8))

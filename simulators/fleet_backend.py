@@ -15,6 +15,7 @@ from models.base import StrictMessage
 from models.stop import StopEvent, StopRequest, StopView
 
 _AGAIN_S: Final = 0.5
+_ANSWER_S: Final = 15.0
 _PAGE: Final = 200
 _RETRIED_4XX: Final = frozenset({408, 425, 429})
 Topic = Literal["arrival", "problem", "choice", "cancellation"]
@@ -36,7 +37,7 @@ class FleetBackend:
         self._http = httpx.AsyncClient(
             base_url=api_url.rstrip("/"),
             headers={"Authorization": f"Bearer {api_key}"},
-            timeout=httpx.Timeout(15.0, pool=None),
+            timeout=httpx.Timeout(_ANSWER_S, pool=None),
             limits=httpx.Limits(max_connections=connections),
             trust_env=False,
         )
@@ -79,14 +80,26 @@ class FleetBackend:
         answer = await self._until_heard("GET", f"/v1/charging-stops/{stop_id}/timeline")
         return [StopEvent.model_validate(item) for item in answer.json()["data"]]
 
-    async def feed(self, after: int) -> tuple[list[StopEvent], int] | None:
-        """Events written since a position, and the position to ask from next; None while the API is away."""
+    async def feed(self, after: int, limit: int = 500) -> list[tuple[int, StopEvent]] | None:
+        """Events written since a position, with theirs; None while the API is away. Raises BackendRefused."""
         try:
-            answer = await self._once("GET", f"/v1/events?after={after}&limit=500")
+            answer = await self._once("GET", f"/v1/events?after={after}&limit={limit}")
         except httpx.HTTPError:
+            self.outages += 1
             return None
-        page = answer.json()
-        return [StopEvent.model_validate(item["event"]) for item in page["data"]], page["last_position"]
+        return [(item["position"], StopEvent.model_validate(item["event"])) for item in answer.json()["data"]]
+
+    async def whole_feed(self) -> list[tuple[int, StopEvent]]:
+        """Every event of the tenant, in the order in which a reader of the feed gets them."""
+        found: list[tuple[int, StopEvent]] = []
+        while True:
+            page = await self.feed(found[-1][0] if found else 0)
+            if page is None:
+                await asyncio.sleep(_AGAIN_S)
+            elif page:
+                found += page
+            else:
+                return found
 
     async def _list(self, wanted: int, *, patient: bool) -> list[Any]:
         found: list[Any] = []

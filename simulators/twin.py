@@ -5,7 +5,11 @@ Control API of each partner process (HTTP, JSON, loopback), beside the protocol 
   POST /twin/connectors/{charger_id}/unplug                       it is unplugged
   GET  /twin/connectors/{charger_id}         -> ConnectorState
   POST /twin/connectors/{charger_id}/faults  body Fault           adds a fault to the plan
+  POST /twin/connectors/{charger_id}/pause   body Pause           the site's load management pauses it
+  POST /twin/connectors/{charger_id}/end                          the session ends, nobody says why
   GET  /twin/ledger                          -> {"entries": [LedgerEntry, ...]}
+Charge points only: POST .../badge (body Badge), POST .../offline (body Offline). Roaming partner only:
+POST .../status (body EvseState), POST .../vanish (body Vanish).
 The telematics vendor has `PUT /twin/vehicles/{telematics_id}` (body VehicleTwin) in place of the connectors.
 """
 
@@ -25,8 +29,8 @@ from models.vehicle import ConnectorStandard
 
 
 class FaultKind(StrEnum):
-    """Faults a connector, a partner or a driver can be given. Each strikes `times` starts, then is spent;
-    NO_STATUS and WRONG_CLOCK hold as long as they are in the plan."""
+    """Faults a connector, a partner or a driver can be given. Each strikes `times` starts (STOP_*: stops),
+    then is spent; NO_STATUS and WRONG_CLOCK hold as long as they are in the plan."""
 
     REJECT = "reject"
     ACCEPT_NEVER_START = "accept_never_start"
@@ -39,6 +43,10 @@ class FaultKind(StrEnum):
     DUPLICATE_EVENTS = "duplicate_events"
     REORDERED_EVENTS = "reordered_events"
     NO_SHOW = "no_show"
+    # On demand only: the demo's plan has none of those below.
+    STOP_IGNORED = "stop_ignored"
+    STOP_DROPPED = "stop_dropped"
+    STOP_LATE = "stop_late"
     # OCPP stations only, and on demand only: the demo's plan has none of those below.
     KEEP_OLD_TIMESTAMPS = "keep_old_timestamps"
     REGISTER_RESET = "register_reset"
@@ -80,6 +88,9 @@ DEMO_FAULTS = (
         FaultKind.STALE_TRANSACTION,
         FaultKind.NO_STATUS,
         FaultKind.WRONG_CLOCK,
+        FaultKind.STOP_IGNORED,
+        FaultKind.STOP_DROPPED,
+        FaultKind.STOP_LATE,
     }
 )
 """What the demo's morning may meet; each of them strikes at least once."""
@@ -87,7 +98,8 @@ DEMO_FAULTS = (
 
 class Fault(Message):
     """`delay_s`: when within the start or charge it strikes (START_LATE: seconds after the start command;
-    FAULT_MID_CHARGE, REGISTER_RESET: seconds after energy flows; GOES_OFFLINE, BLACK_HOLE: how long).
+    FAULT_MID_CHARGE, REGISTER_RESET: seconds after energy flows; GOES_OFFLINE, BLACK_HOLE: how long;
+    STOP_LATE: seconds until the stop is answered and obeyed).
     `mrec`: FAULT_MID_CHARGE's ChargeX minimum required error code, CX001-CX026."""
 
     kind: FaultKind
@@ -181,6 +193,36 @@ class PlugIn(Message):
     max_power_kw: float
     target_soc_percent: float = Field(default=100.0, description="The vehicle stops drawing here.")
     token_uid: str = ""
+
+
+class Pause(Message):
+    """Load management beside Backstop: no power while it is on, and the session goes on."""
+
+    paused: bool = True
+
+
+class Badge(Message):
+    """Somebody starts at the station itself, with the vehicle that is plugged in."""
+
+    token_uid: str = "STRANGER"  # noqa: S105  a badge, no secret
+
+
+class Offline(Message):
+    """The station loses its connection, and stays away for so long."""
+
+    seconds: float = 5.0
+
+
+class EvseState(Message):
+    """An OCPI EVSE status, as the partner says it from now on: CHARGING (somebody else's car), REMOVED."""
+
+    status: str
+
+
+class Vanish(Message):
+    """The partner no longer lists the EVSE, or lists it again."""
+
+    gone: bool = True
 
 
 class ConnectorState(Message):

@@ -67,3 +67,12 @@ class CommandRepository:
                 _COMMAND.c.reply.is_(None),
             )
         )
+
+    async def sent_for(self, attempt_ids: list[str]) -> frozenset[str]:
+        """Those of these attempts for which a command was begun: the charger may have heard of them."""
+        found = await self._connection.execute(
+            select(_COMMAND.c.attempt_id).where(
+                _COMMAND.c.tenant_id == self._tenant_id, _COMMAND.c.attempt_id.in_(attempt_ids)
+            )
+        )
+        return frozenset(found.scalars())

@@ -6,11 +6,16 @@ does so again, so that a forgotten filter finds nothing (docs/architecture.md).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
-from sqlalchemy import text
+import structlog
+from psycopg import sql
+from sqlalchemy import event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from models.ids import TenantId
@@ -19,8 +24,10 @@ from store.chargers import ChargerRepository, PolicyRepository, VehicleRepositor
 from store.commands import CommandRepository
 from store.evidence import EvidenceRepository
 from store.journal import JournalRepository
+from store.json_text import SafeTextDumper, json_text, safe_text
 from store.partners import PartnerRepository, QuarantineRepository
 from store.platform import PlatformUnit
+from store.progress import ProgressRepository
 from store.scope import TenantScope
 from store.sessions import SessionRepository
 from store.stations import StationRepository
@@ -29,13 +36,18 @@ from store.stops import StopRepository
 APP_ROLE = "backstop_app"
 PLATFORM_ROLE = "backstop_platform"
 
-# One round trip: both settings are local to the transaction, so that a pooled connection carries neither on.
-_ENTER = text("SELECT set_config('role', :role, true), set_config('app.tenant_id', :tenant, true)")
+_USED = "backstop_used"
+_log = structlog.get_logger(__name__)
 
 
 def engine_url(url: str) -> str:
     """The URL with our driver (psycopg 3), whatever flavour of PostgreSQL URL was given."""
     return make_url(url).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+
+
+def _make_text_safe(connection: Any, record: object) -> None:
+    del record
+    connection.driver_connection.adapters.register_dumper(str, SafeTextDumper)
 
 
 class TenantUnit:
@@ -47,6 +59,7 @@ class TenantUnit:
         self.stops = StopRepository(scope)
         self.attempts = AttemptRepository(scope)
         self.commands = CommandRepository(scope)
+        self.progress = ProgressRepository(scope)
         self.evidence = EvidenceRepository(scope)
         self.chargers = ChargerRepository(scope)
         self.vehicles = VehicleRepository(scope)
@@ -59,19 +72,42 @@ class TenantUnit:
 
 
 class Store:
-    """`schema`: for tests that share a server. `pool_size`: connections held at most."""
+    """`schema`: for tests that share a server. `pool_size`: connections held at most. `wait_s`: for a
+    connection, from the pool or the server; nothing here waits much longer for a server that is away.
+    `prepare`: statements are prepared on the server after a few uses; off behind a pooler that cannot keep
+    them (PgBouncer before 1.21, or without max_prepared_statements)."""
 
-    def __init__(self, url: str, *, pool_size: int = 10, schema: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 10,
+        schema: str | None = None,
+        wait_s: float = 5.0,
+        prepare: bool = True,
+    ) -> None:
         self._url = url
         options = f"-csearch_path={schema}" if schema else ""
         self._engine = create_async_engine(
             engine_url(url),
             pool_size=pool_size,
             max_overflow=0,
-            pool_pre_ping=True,  # a restarted server heals instead of failing the next unit
-            pool_timeout=30,
-            connect_args={"options": options, "connect_timeout": 5, "prepare_threshold": None},
+            pool_timeout=wait_s,
+            json_serializer=json_text,
+            connect_args={
+                "options": options,
+                "connect_timeout": max(2, round(wait_s)),
+                "prepare_threshold": 5 if prepare else None,
+                # We begin transactions ourselves, together with their scope; commit and rollback end them.
+                "autocommit": True,
+                # A server that vanished (no FIN, no RST) is noticed by TCP, not by whoever waits longest.
+                "keepalives_idle": 10,
+                "keepalives_interval": 3,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 15_000,
+            },
         )
+        event.listen(self._engine.sync_engine, "connect", _make_text_safe)
 
     @asynccontextmanager
     async def tenant(self, tenant_id: TenantId) -> AsyncGenerator[TenantUnit, None]:
@@ -85,9 +121,37 @@ class Store:
 
     @asynccontextmanager
     async def _transaction(self, role: str, tenant: str) -> AsyncGenerator[AsyncConnection, None]:
-        async with self._engine.begin() as connection:
-            await connection.execute(_ENTER, {"role": role, "tenant": tenant})
+        connection = await self._entered(role, tenant)
+        try:
             yield connection
+            await connection.commit()
+        finally:
+            # Back into the pool, which rolls back what was not committed; also for a task that is cancelled.
+            await asyncio.shield(asyncio.create_task(connection.close()))
+
+    async def _entered(self, role: str, tenant: str) -> AsyncConnection:
+        """A connection within a new transaction in this scope: one round trip. Both settings are local to the
+        transaction, so that a pooled connection carries neither on.
+
+        A pooled connection may have died with its server. Nothing has been done on it yet, so the next one is
+        asked: that costs nothing while all is well, where a ping would cost a round trip each time."""
+        enter = (
+            f"BEGIN; SELECT set_config('role', {sql.quote(role)}, true), "
+            f"set_config('app.tenant_id', {sql.quote(safe_text(tenant))}, true)"
+        )
+        while True:
+            connection = await self._engine.connect()
+            pooled = _USED in connection.info
+            try:
+                await connection.exec_driver_sql(enter, execution_options={"no_parameters": True})
+                connection.info[_USED] = True
+                return connection
+            except BaseException as error:
+                await asyncio.shield(asyncio.create_task(connection.close()))
+                dead = isinstance(error, DBAPIError) and error.connection_invalidated
+                if not (pooled and dead):
+                    raise
+                _log.info("a pooled connection was dead")
 
     @property
     def url(self) -> str:
@@ -96,8 +160,8 @@ class Store:
 
     async def ping(self) -> None:
         """Raises what the driver raises when the database is away."""
-        async with self._engine.connect() as connection:
-            await connection.execute(text("SELECT 1"))
+        async with self.platform():
+            pass
 
     async def dispose(self) -> None:
         await self._engine.dispose()

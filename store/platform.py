@@ -5,34 +5,28 @@ Runs under its own database role, whose policies open these few tables and no ot
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, and_, cast, exists, func, not_, or_, select, text
+from sqlalchemy import String, cast, func, not_, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from models.base import Message, UtcDatetime
-from models.evidence import Evidence, EvidenceKind
 from models.ids import TenantId
-from models.stop import StopPhase
 from models.tables.access import ApiKeyRow, RouteRow, StationRow, TenantRow
 from models.tables.chargers import PartnerConnectionRow
-from models.tables.stops import EvidenceRow, StopRow
-from store.evidence import StoredEvidence
+from store.evidence_delivery import EvidenceDelivery
 from store.partners import PartnerConnection
+from store.progress import ProgressWatch
 from store.scope import table_of
+from store.stop_claims import StopClaims
 
 _TENANT = table_of(TenantRow)
 _KEY = table_of(ApiKeyRow)
 _STATION = table_of(StationRow)
 _ROUTE = table_of(RouteRow)
-_EVIDENCE = table_of(EvidenceRow)
-_STOP = table_of(StopRow)
 _PARTNER = table_of(PartnerConnectionRow)
-
-_QUIET_KINDS = (EvidenceKind.METER, EvidenceKind.COMMAND_ACCEPTED, EvidenceKind.SESSION_PENDING)
-
 
 _SETTLE_S = 30
 NO_QUEUE = ""
@@ -93,6 +87,9 @@ class StationRoute(Message):
 class PlatformUnit:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
+        self.evidence = EvidenceDelivery(connection)
+        self.progress = ProgressWatch(connection)
+        self.stops = StopClaims(connection)
 
     async def ensure_tenant(self, tenant_id: TenantId) -> None:
         await self._connection.execute(insert(_TENANT).values(tenant_id=tenant_id).on_conflict_do_nothing())
@@ -236,61 +233,3 @@ class PlatformUnit:
     async def drop_routes(self, queue: str) -> None:
         """A gateway starts: what its forerunner held is not held any more."""
         await self._connection.execute(_ROUTE.update().where(_ROUTE.c.queue == queue).values(queue=NO_QUEUE))
-
-    # --- evidence -----------------------------------------------------------------------------------------
-
-    async def undelivered(self, limit: int, quiet_s: float = 0.0) -> list[StoredEvidence]:
-        """Claim evidence for delivery within this transaction; what another process holds is passed over.
-
-        Quiet evidence (progress, and what only repeats what the stop knows) waits up to `quiet_s` seconds for
-        something to travel with: each signal of its own would cost the stop four history events."""
-        other = _EVIDENCE.alias("other")
-        quiet = _is_quiet(_EVIDENCE.c)
-        company = exists().where(
-            other.c.stop_id == _EVIDENCE.c.stop_id, other.c.delivered_at.is_(None), not_(_is_quiet(other.c))
-        )
-        patient_until = func.now() - timedelta(seconds=quiet_s)
-        found = await self._connection.execute(
-            select(_EVIDENCE.c.tenant_id, _EVIDENCE.c.stop_id, _EVIDENCE.c.body, _STOP.c.workflow_id)
-            .join(_STOP, _STOP.c.stop_id == _EVIDENCE.c.stop_id)
-            .where(
-                _EVIDENCE.c.delivered_at.is_(None),
-                _EVIDENCE.c.stop_id.is_not(None),
-                or_(not_(quiet), _EVIDENCE.c.received_at <= patient_until, company),
-            )
-            .order_by(_EVIDENCE.c.position)
-            .limit(limit)
-            .with_for_update(of=_EVIDENCE, skip_locked=True)
-        )
-        return [
-            StoredEvidence(
-                tenant_id=row.tenant_id,
-                stop_id=row.stop_id,
-                workflow_id=row.workflow_id,
-                evidence=Evidence.model_validate(row.body),
-            )
-            for row in found
-        ]
-
-    async def mark_delivered(self, items: list[StoredEvidence]) -> None:
-        for tenant_id in sorted({item.tenant_id for item in items}):
-            ids = [item.evidence.event_id for item in items if item.tenant_id == tenant_id]
-            await self._connection.execute(
-                _EVIDENCE.update()
-                .where(_EVIDENCE.c.tenant_id == tenant_id, _EVIDENCE.c.event_id.in_(ids))
-                .values(delivered_at=datetime.now(UTC))
-            )
-
-
-def _is_quiet(evidence: Any) -> ColumnElement[bool]:
-    """Progress and promises; a plug seen after arrival; the vehicle's view of a charge that is running."""
-    under_way = [str(StopPhase.PLANNING), str(StopPhase.EN_ROUTE)]
-    return or_(
-        evidence.kind.in_([str(kind) for kind in _QUIET_KINDS]),
-        and_(evidence.kind == str(EvidenceKind.PLUGGED_IN), _STOP.c.phase.not_in(under_way)),
-        and_(
-            evidence.kind == str(EvidenceKind.ENERGY_FLOWING),
-            evidence.attempt_id.is_(None),
-            _STOP.c.phase == str(StopPhase.CHARGING),
-        ),
-    )

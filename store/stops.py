@@ -3,155 +3,46 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
-import orjson
-from sqlalchemy import ColumnElement, func, select, text, tuple_
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, func, select, tuple_
 
 from models.decision import Decision
 from models.ids import TenantId
-from models.stop import AttemptState, StopEvent, StopOutcome, StopPhase, StopRecord, StopRequest, StopView
+from models.stop import StopEvent, StopOutcome, StopPhase, StopRecord, StopRequest, StopView
 from models.tables.stops import DecisionRow, StopEventRow, StopRow
 from store.scope import TenantScope, table_of
+from store.stop_changes import StopChanges
+from store.stop_intake import StopIntake
+from store.stop_record import StopRecorder
 
 _STOP = table_of(StopRow)
 _EVENT = table_of(StopEventRow)
 _DECISION = table_of(DecisionRow)
-
-_WRITE_EVENTS = text(
-    """
-    WITH told AS (
-        INSERT INTO stop_event (tenant_id, stop_id, seq, type, at, body)
-        SELECT :tenant, stop_id, seq, type, at, body
-        FROM jsonb_to_recordset(CAST(:rows AS jsonb))
-            AS row (stop_id text, seq int, type text, at timestamptz, body jsonb)
-        ON CONFLICT DO NOTHING
-        RETURNING seq, type, body
-    )
-    INSERT INTO outbox (tenant_id, topic, payload) SELECT :tenant, type, body FROM told ORDER BY seq
-    """
-)
-_WRITE_ATTEMPTS = text(
-    """
-    UPDATE attempt AS a SET body = n.body, state = n.state, reason = n.reason, session_ref = n.session_ref,
-        live = a.live AND n.is_open
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS n (attempt_id text, state text, reason text,
-        session_ref text, is_open bool, body jsonb)
-    WHERE a.tenant_id = :tenant AND a.attempt_id = n.attempt_id AND a.body IS DISTINCT FROM n.body
-    """
-)
 
 
 class StopRepository:
     def __init__(self, scope: TenantScope) -> None:
         self._connection = scope.connection
         self._tenant_id: TenantId = scope.tenant_id
+        self._recorder = StopRecorder(scope)
+        self.intake = StopIntake(scope)
+        self.changes = StopChanges(scope, self._recorder)
 
-    async def record(self, record: StopRecord) -> None:
-        """Write view, new events and decisions. A repeat changes nothing; an older view never wins."""
-        if record.events:
-            await self._enter_feed()
-        newest = await self._write_view(record)
-        await self._write_events(record)
-        if record.decisions:
-            rows = [self._decision_row(decision, record.view.stop_id) for decision in record.decisions]
-            await self._connection.execute(insert(_DECISION).values(rows).on_conflict_do_nothing())
-        if newest and record.view.attempts:
-            # A late repeat of an older record must not reopen what a newer one has closed.
-            await self._write_attempts(record)
-
-    async def _enter_feed(self) -> None:
-        """One writer of a tenant's events at a time, until its commit. Positions are given out before the
-        commit: without this, a reader of the feed could pass a position that becomes visible later, and
-        never see it. Taken first, so that those who wait here hold no row that others need."""
-        key = func.hashtextextended(f"feed:{self._tenant_id}", 0)
-        await self._connection.execute(select(func.pg_advisory_xact_lock(key)))
-
-    async def _write_view(self, record: StopRecord) -> bool:
-        """False where a newer view stands."""
-        view = record.view
-        changing: dict[str, Any] = {
-            "phase": str(view.phase),
-            "outcome": str(view.outcome) if view.outcome else None,
-            "reason": str(view.reason) if view.reason else None,
-            "charger_id": view.charger_id,
-            "version": view.version,
-            "updated_at": view.updated_at,
-            "view": view.model_dump(mode="json"),
-        }
-        fixed: dict[str, Any] = {
-            "stop_id": view.stop_id,
-            "tenant_id": self._tenant_id,
-            "business_key": view.business_key,
-            "workflow_id": view.workflow_id,
-            "vehicle_id": view.vehicle_id,
-            "telematics_id": view.telematics_id,
-            "fingerprint": view.fingerprint,
-            "created_at": view.created_at,
-            "request": record.request.model_dump(mode="json") if record.request else None,
-        }
-        written = await self._connection.execute(
-            insert(_STOP)
-            .values({**fixed, **changing})
-            .on_conflict_do_update(
-                index_elements=["stop_id"],
-                set_=changing,
-                where=(_STOP.c.tenant_id == self._tenant_id) & (_STOP.c.version <= view.version),
-            )
-            .returning(_STOP.c.stop_id)
-        )
-        return written.scalar_one_or_none() is not None
-
-    async def _write_events(self, record: StopRecord) -> None:
-        """Events, and each new one into the outbox too."""
-        if record.events:
-            rows = [
-                {
-                    "stop_id": event.stop_id,
-                    "seq": event.seq,
-                    "type": event.type,
-                    "at": event.at,
-                    "body": orjson.Fragment(event.model_dump_json()),
-                }
-                for event in record.events
-            ]
-            await self._connection.execute(
-                _WRITE_EVENTS, {"tenant": self._tenant_id, "rows": orjson.dumps(rows).decode()}
-            )
-
-    async def _write_attempts(self, record: StopRecord) -> None:
-        """Those that have changed; one that is over gives vehicle and connector free."""
-        rows = [
-            {
-                "attempt_id": attempt.attempt_id,
-                "state": str(attempt.state),
-                "reason": str(attempt.reason) if attempt.reason else None,
-                "session_ref": attempt.session_ref,
-                "is_open": attempt.state is AttemptState.OPEN,
-                "body": orjson.Fragment(attempt.model_dump_json()),
-            }
-            for attempt in record.view.attempts
-        ]
-        await self._connection.execute(
-            _WRITE_ATTEMPTS, {"tenant": self._tenant_id, "rows": orjson.dumps(rows).decode()}
-        )
-
-    def _decision_row(self, decision: Decision, stop_id: str) -> dict[str, Any]:
-        return {
-            "decision_id": decision.decision_id,
-            "tenant_id": self._tenant_id,
-            "stop_id": stop_id,
-            "inputs_hash": decision.inputs_hash,
-            "policy_version": decision.policy_version,
-            "planner_version": decision.planner_version,
-            "body": decision.model_dump(mode="json"),
-        }
+    async def record(self, record: StopRecord, *, takes_over: bool = False, anew: bool = False) -> bool:
+        """Write what the stop's workflow says. See StopRecorder.record; raises OtherRun and OtherRequest."""
+        return await self._recorder.record(record, takes_over=takes_over, anew=anew)
 
     # --- reading ----------------------------------------------------------------------------------------
 
     async def get(self, stop_id: str) -> StopView | None:
         return await self._one(_STOP.c.stop_id == stop_id)
+
+    async def is_open(self, stop_id: str) -> bool:
+        found = await self._connection.execute(
+            select(_STOP.c.outcome).where(_STOP.c.tenant_id == self._tenant_id, _STOP.c.stop_id == stop_id)
+        )
+        row = found.one_or_none()
+        return row is not None and row.outcome is None
 
     async def by_key(self, business_key: str) -> StopView | None:
         return await self._one(_STOP.c.business_key == business_key)
@@ -245,9 +136,10 @@ class StopRepository:
 
     async def _views(self, limit: int, *where: ColumnElement[bool]) -> list[StopView]:
         found = await self._connection.execute(
-            select(_STOP.c.view)
+            select(_STOP.c.view, _STOP.c.created_at)
             .where(_STOP.c.tenant_id == self._tenant_id, *where)
             .order_by(_STOP.c.created_at.desc(), _STOP.c.stop_id.desc())
             .limit(limit)
         )
-        return [StopView.model_validate(body) for body in found.scalars()]
+        # Accepted is older than begun: pages are ordered by when the stop was asked for.
+        return [StopView.model_validate({**row.view, "created_at": row.created_at}) for row in found]

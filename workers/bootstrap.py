@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from typing import Protocol as TypedProtocol
 
 from temporalio.client import Client
@@ -27,8 +28,9 @@ from store.database import Store
 from workers.evidence_relay import EvidenceRelay
 from workers.observability import LogContextInterceptor, stop_tracing, temporal_runtime, tracing_interceptors
 from workers.settings import Settings
+from workers.versions import deployment_of
 from workflows.charging_stop import ChargingStop
-from workflows.late_start_guard import LateStartGuard
+from workflows.session_keeper import SessionKeeper
 from workflows.station_command import StationCommand
 
 
@@ -93,10 +95,28 @@ def stop_signal() -> asyncio.Event:
 
 
 def sandbox() -> SandboxedWorkflowRunner:
-    """Our words pass through (they are pure and immutable); everything else is imported anew per run."""
+    """Words and rules pass through: they are pure, and a layer rule keeps them so. Our workflow code itself
+    is imported anew for each run, under guard."""
     return SandboxedWorkflowRunner(
-        restrictions=SandboxRestrictions.default.with_passthrough_modules("models", "workflows")
+        restrictions=SandboxRestrictions.default.with_passthrough_modules("models", "stops")
     )
+
+
+def record_activities(records: StopRecords) -> list[Callable[..., Any]]:
+    """All that a stop's workflow does on our own store."""
+    return [
+        records.open_stop,
+        records.record_stop,
+        records.open_attempt,
+        records.take_back_holds,
+        records.find_route,
+        records.find_charger,
+        records.look_around,
+        records.follow_session,
+        records.price_session,
+        records.session_facts,
+        records.amend_stop,
+    ]
 
 
 def stop_worker(house: House, *, task_queue: str = STOP_QUEUE) -> Worker:
@@ -107,19 +127,10 @@ def stop_worker(house: House, *, task_queue: str = STOP_QUEUE) -> Worker:
     return Worker(
         house.client,
         task_queue=task_queue,
-        workflows=[ChargingStop, LateStartGuard, StationCommand],
-        activities=[
-            records.open_stop,
-            records.record_stop,
-            records.open_attempt,
-            records.find_route,
-            records.price_session,
-            records.late_session_facts,
-            records.book_late_session,
-            books.find_station,
-            books.note_at_station,
-        ],
+        workflows=[ChargingStop, SessionKeeper, StationCommand],
+        activities=[*record_activities(records), books.find_station, books.note_at_station],
         workflow_runner=sandbox(),
+        deployment_config=deployment_of(settings),
         max_cached_workflows=settings.workflow_cache,
         interceptors=[LogContextInterceptor()],
         max_concurrent_activities=settings.max_concurrent_activities,

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from api.auth import Scope
-from workers import chargers_command
+from workers import chargers_command, stops_command, versions_command
 from workers.observability import configure_logging
 from workers.settings import Settings
 
@@ -25,6 +25,8 @@ imports = typer.Typer(no_args_is_help=True, help="Take chargers and vehicle mode
 keys = typer.Typer(no_args_is_help=True, help="API keys.")
 partners = typer.Typer(no_args_is_help=True, help="Roaming partners.")
 app.add_typer(chargers_command.app, name="chargers")
+app.add_typer(stops_command.app, name="stops")
+app.add_typer(versions_command.app, name="versions")
 app.add_typer(imports, name="import")
 app.add_typer(keys, name="keys")
 app.add_typer(partners, name="partners")
@@ -106,11 +108,12 @@ def demo(
     keep: Annotated[bool, typer.Option(help="Stay up afterwards, to look around.")] = False,
     stops: Annotated[int, typer.Option(min=1, max=400)] = 40,
     seed: Annotated[int, typer.Option(help="Same seed, same morning.")] = 7,
+    chaos: Annotated[bool, typer.Option(help="Kill or freeze a process every few seconds.")] = False,
 ) -> None:
     """A fleet's morning on the full stack, with planned faults."""
     from workers.local_stack import demo_main
 
-    sys.exit(asyncio.run(demo_main(keep=keep, stops=stops, seed=seed)))
+    sys.exit(asyncio.run(demo_main(keep=keep, stops=stops, seed=seed, chaos=chaos)))
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """The telematics connector's ports over the store: raw log, folds and evidence in one transaction.
 
 Rows live in partner_object under partner_id = connection: kind `enode_event` (raw log, by idempotency key),
-`vehicle` (the fold), `enode_action` (for whom an action was asked).
+`vehicle` (the fold), `approach` (to the charger of its stop), `enode_action` (for whom an action was asked).
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ import orjson
 from sqlalchemy import text
 
 from connectors.enode.fold import VehicleFold
-from connectors.enode.ports import ActionNote, EnodeConnection, StopWatch
+from connectors.enode.ports import ActionNote, Approach, EnodeConnection, StopWatch
 from connectors.ports import RoutedEvidence
 from models.ids import TenantId
 from models.policy import Policy
 from models.stop import StopView
 from store.database import Store, TenantUnit
+from workers.evidence_relay import heard
 
 EVENT_KIND = "enode_event"
 VEHICLE_KIND = "vehicle"
 ACTION_KIND = "enode_action"
+APPROACH_KIND = "approach"
 
 
 def _watch_of(stop: StopView, policy: Policy) -> StopWatch:
@@ -77,18 +79,33 @@ class _StoreUnit:
         )
 
     async def watch(self, telematics_id: str) -> StopWatch | None:
-        stop = await self._unit.stops.live_for_telematics(telematics_id)
+        stop_id = await self._unit.evidence.stop_of_vehicle(telematics_id)
+        stop = await self._unit.stops.get(stop_id) if stop_id is not None else None
         if stop is None:
             return None
         policy = await self._unit.policies.active(stop.policy_version.partition("@")[0] or None)
         return _watch_of(stop, policy)
+
+    async def load_approach(self, telematics_id: str) -> Approach | None:
+        partner_id = self._connection.connection_id
+        kept = await self._unit.partners.get_object(partner_id, APPROACH_KIND, telematics_id)
+        return None if kept is None else Approach.model_validate(kept.body)
+
+    async def save_approach(self, telematics_id: str, approach: Approach) -> None:
+        await self._unit.partners.put_object(
+            self._connection.connection_id,
+            APPROACH_KIND,
+            telematics_id,
+            approach.model_dump(mode="json"),
+            datetime.now(UTC),
+        )
 
     async def action(self, action_id: str) -> ActionNote | None:
         kept = await self._unit.partners.get_object(self._connection.connection_id, ACTION_KIND, action_id)
         return None if kept is None else ActionNote.model_validate(kept.body)
 
     async def add_evidence(self, items: list[RoutedEvidence]) -> None:
-        fresh = await self._unit.evidence.append([(item.stop_id, item.evidence) for item in items])
+        fresh = await self._unit.evidence.take(heard(items))
         self.fresh_evidence += len(fresh)
 
     async def quarantine(self, reason: str, raw: bytes, detail: str) -> None:

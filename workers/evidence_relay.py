@@ -2,33 +2,40 @@
 
 Durable first: `accept` returns once the rows are committed, so a peer is answered only after that. Delivery
 to the workflow follows in the background, at least once; the workflow removes repeats by event id. What a
-dead process left behind, any living one delivers (rows are claimed with SKIP LOCKED).
+dead process left behind, any living one delivers. The same loop tells the silence of sessions.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
+from collections.abc import Sequence
 
 import structlog
 from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
 
 from connectors.ports import RoutedEvidence
-from models.activity_messages import LateSession
-from models.contract import LATE_START_WORKFLOW, SIGNAL_EVIDENCE, STOP_QUEUE, late_start_workflow_id
-from models.evidence import Evidence, EvidenceKind
 from models.ids import TenantId
 from store.database import Store, TenantUnit
-from store.evidence import StoredEvidence
+from store.errors import is_bad_data
+from store.evidence_rows import Heard
+from store.json_text import json_text
+from workers import evidence_counts as counts
+from workers.evidence_delivery import CLAIM_ROWS, EvidenceCourier
 
 _log = structlog.get_logger(__name__)
 
-_BATCH = 200
 _GATHER_S = 0.05
 _SWEEP_S = 2.0
-_AT_CONNECTOR = (EvidenceKind.PLUGGED_IN, EvidenceKind.CONNECTOR_FAULTED)
-_GIVES_LIFE = (EvidenceKind.SESSION_STARTED, EvidenceKind.ENERGY_FLOWING)
+_WATCH_S = 5.0
+_MOST_UNDER_WAY = 128
+_FINISH_S = 6.0
+
+
+def heard(items: Sequence[RoutedEvidence]) -> list[Heard]:
+    """As the store takes it."""
+    return [Heard(item.evidence, item.stop_id, item.vehicle_telematics_id) for item in items]
 
 
 class EvidenceRelay:
@@ -36,44 +43,51 @@ class EvidenceRelay:
 
     def __init__(self, store: Store, client: Client, quiet_s: float = 0.0) -> None:
         self._store = store
-        self._client = client
-        self._quiet_s = quiet_s
+        self._courier = EvidenceCourier(store, client, quiet_s, on_free=self.wake)
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._listens_since = time.monotonic()
+        self._watched_at = 0.0
+
+    # --- taking -------------------------------------------------------------------------------------------
 
     async def accept(self, items: list[RoutedEvidence]) -> None:
-        """Commit the evidence; raises what the database raises, and then nothing must be answered."""
+        """Commit the evidence; raises what the database raises, and then nothing must be answered. An item
+        that no database would take goes to quarantine, alone."""
         by_tenant: defaultdict[str, list[RoutedEvidence]] = defaultdict(list)
         for item in items:
             by_tenant[item.tenant_id].append(item)
         for tenant_id, routed in by_tenant.items():
-            async with self._store.tenant(TenantId(tenant_id)) as unit:
-                await self.write(unit, routed)
+            try:
+                await self._commit(tenant_id, routed)
+            except Exception as error:
+                if not is_bad_data(error):
+                    raise
+                for one in routed:
+                    await self._commit_alone(one)
         self.wake()
+
+    async def _commit(self, tenant_id: str, items: list[RoutedEvidence]) -> None:
+        async with self._store.tenant(TenantId(tenant_id)) as unit:
+            await self.write(unit, items)
+
+    async def _commit_alone(self, item: RoutedEvidence) -> None:
+        try:
+            await self._commit(item.tenant_id, [item])
+        except Exception as error:
+            if not is_bad_data(error):
+                raise
+            async with self._store.tenant(TenantId(item.tenant_id)) as unit:
+                raw = json_text(item).encode()
+                await unit.quarantine.keep("evidence", "unstorable", raw, type(error).__name__)
+            counts.QUARANTINED.labels("unstorable").inc()
+            _log.warning("evidence set aside", reason="unstorable", error=type(error).__name__)
 
     async def write(self, unit: TenantUnit, items: list[RoutedEvidence]) -> None:
         """Put evidence into somebody's transaction; `wake` once that is committed."""
-        if items:
-            rows = [(await self._stop_of(unit, item), item.evidence) for item in items]
-            await unit.evidence.append(rows)
+        await unit.evidence.take(heard(items))
 
-    async def _stop_of(self, unit: TenantUnit, item: RoutedEvidence) -> str | None:
-        """Whom it concerns: told, by attempt, by vehicle, or by who is on the way to that connector."""
-        if item.stop_id is not None:
-            return item.stop_id
-        evidence = item.evidence
-        if evidence.attempt_id is not None:
-            match = await unit.attempts.find(evidence.attempt_id)
-            return match.stop_id if match else None
-        if item.vehicle_telematics_id is not None:
-            view = await unit.stops.live_for_telematics(item.vehicle_telematics_id)
-            return view.stop_id if view else None
-        if evidence.charger_id is not None and evidence.kind in _AT_CONNECTOR:
-            view = await unit.stops.live_for_charger(evidence.charger_id)
-            return view.stop_id if view else None
-        return None
-
-    # --- delivery ---------------------------------------------------------------------------------------
+    # --- delivery -----------------------------------------------------------------------------------------
 
     def wake(self) -> None:
         """Somebody committed evidence in a transaction of his own: deliver it now, not at the next sweep."""
@@ -83,10 +97,37 @@ class EvidenceRelay:
         self._task = asyncio.create_task(self._run(), name="evidence-relay")
 
     async def stop(self) -> None:
-        """Deliver what is there, then end. What is left, another process delivers."""
+        """Finish what is under way, then end. What is left, another process delivers."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        await self._courier.finish(_FINISH_S)
+
+    async def deliver(self) -> int:
+        """One round: claim, signal, settle. Returns how many rows were claimed."""
+        claimed, tasks = await self._courier.begin()
+        await asyncio.gather(*tasks)
+        return claimed
+
+    async def watch(self) -> None:
+        """Tell the silence of sessions, and measure what waits. A tenant whose turn fails is passed over."""
+        listened_s = time.monotonic() - self._listens_since
+        async with self._store.platform() as unit:
+            backlog = await unit.evidence.backlog()
+            tenants = await unit.progress.tenants_with_silence(listened_s)
+        counts.WAITING_ROWS.set(backlog.rows)
+        counts.WAITING_OLDEST_S.set(backlog.oldest.total_seconds())
+        for tenant_id in tenants:
+            try:
+                async with self._store.tenant(tenant_id) as unit:
+                    told = await unit.evidence.tell_silences(listened_s)
+            except Exception as error:
+                if not is_bad_data(error):
+                    raise
+                _log.warning("silence not told", tenant=tenant_id, error=type(error).__name__)
+                continue
+            if told:
+                self.wake()
 
     async def _run(self) -> None:
         while True:
@@ -97,66 +138,19 @@ class EvidenceRelay:
                 pass
             self._news.clear()
             try:
-                while await self.deliver() == _BATCH:
+                while await self._begin() == CLAIM_ROWS:
                     pass
+                if time.monotonic() - self._watched_at >= _WATCH_S:
+                    self._watched_at = time.monotonic()
+                    await self.watch()
             except Exception as error:  # noqa: BLE001  the relay must outlive any outage of store or server
                 _log.warning("evidence relay waits", error=type(error).__name__)
+                self._listens_since = time.monotonic()  # an outage of ours is no silence of theirs
                 await asyncio.sleep(0.5)
 
-    async def deliver(self) -> int:
-        """One round: claim, signal, mark, in one transaction. Returns how many rows were claimed."""
-        async with self._store.platform() as unit:
-            rows = await unit.undelivered(_BATCH, self._quiet_s)
-            by_stop: defaultdict[str, list[StoredEvidence]] = defaultdict(list)
-            for row in rows:
-                by_stop[row.workflow_id].append(row)
-            done = await asyncio.gather(*(self._tell(stop, news) for stop, news in by_stop.items()))
-            await unit.mark_delivered([row for delivered in done for row in delivered])
-        return len(rows)
-
-    async def _tell(self, workflow_id: str, rows: list[StoredEvidence]) -> list[StoredEvidence]:
-        """Signal one stop. Returns what needs no further delivery."""
-        items = sorted((row.evidence for row in rows), key=lambda item: item.observed_at)
-        try:
-            await self._client.get_workflow_handle(workflow_id).signal(SIGNAL_EVIDENCE, items)
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                _log.warning("evidence not delivered", workflow_id=workflow_id, status=error.status.name)
-                return []
-            await self._guard_late_start(rows)
-        return rows
-
-    async def _guard_late_start(self, rows: list[StoredEvidence]) -> None:
-        """The stop has closed. A session that lives all the same must be ended and booked."""
-        by_attempt: defaultdict[str, list[StoredEvidence]] = defaultdict(list)
-        for row in rows:
-            if row.evidence.attempt_id is not None:
-                by_attempt[row.evidence.attempt_id].append(row)
-        for attempt_id, news in by_attempt.items():
-            items = [row.evidence for row in news]
-            if any(item.kind in _GIVES_LIFE for item in items):
-                await self._start_guard(attempt_id, news[0], items)
-            else:
-                await self._signal_guard(attempt_id, items)
-
-    async def _start_guard(self, attempt_id: str, row: StoredEvidence, items: list[Evidence]) -> None:
-        if row.stop_id is None:
-            return
-        await self._client.start_workflow(
-            LATE_START_WORKFLOW,
-            LateSession(tenant_id=row.tenant_id, stop_id=row.stop_id, attempt_id=attempt_id),
-            id=late_start_workflow_id(attempt_id),
-            task_queue=STOP_QUEUE,
-            start_signal=SIGNAL_EVIDENCE,
-            start_signal_args=[items],
-            static_summary="Session that came alive after its stop had closed",
-        )
-
-    async def _signal_guard(self, attempt_id: str, items: list[Evidence]) -> None:
-        handle = self._client.get_workflow_handle(late_start_workflow_id(attempt_id))
-        try:
-            await handle.signal(SIGNAL_EVIDENCE, items)
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
-            # No guard, so nothing lives: the last words of a session that the stop has already booked.
+    async def _begin(self) -> int:
+        """A slow stop is waited for by nobody: what is due begins, and the loop goes on."""
+        while self._courier.under_way >= _MOST_UNDER_WAY:
+            await self._courier.some_done()
+        claimed, _ = await self._courier.begin()
+        return claimed

@@ -21,11 +21,13 @@ from simulators.world import DemoWorld, demo_world
 from store.database import Store
 from store.migration import migrate
 from workers.bootstrap import stop_signal
-from workers.demo import run_demo
+from workers.demo import MorningEnd, Patience, run_demo
+from workers.oracle.reader import HouseReader
 from workers.provisioning import create_api_key, provision_chargers, provision_stations
+from workers.stack.chaos import Chaos, Child, Victim, plan_blows
 from workers.stack.ports import free_ports
 from workers.stack.postgres import Postgres
-from workers.stack.processes import Supervisor, http_ready, until_ready
+from workers.stack.processes import Ready, Supervisor, http_ready, until_ready
 from workers.stack.settings import StackSettings
 from workers.stack.temporal_config import PostgresDatabases
 from workers.stack.temporal_schema import create_databases
@@ -42,12 +44,14 @@ _HERE = Path(__file__).resolve().parents[1]
 @dataclass
 class LocalStack:
     """Everything, in `folder`. Addresses are valid once `start` has returned. `temporal_on_postgres`: the
-    shape of production, Temporal's own data in PostgreSQL too."""
+    shape of production, Temporal's own data in PostgreSQL too. `entry`: the module that our processes run."""
 
     folder: Path
     world: DemoWorld
     say: Callable[[str], None] = lambda text: None
     temporal_on_postgres: bool = False
+    entry: str = "workers.cli"
+    versioned: bool = True
     temporal: TemporalServer = field(init=False)
     postgres: Postgres = field(init=False)
     processes: Supervisor = field(init=False)
@@ -100,15 +104,63 @@ class LocalStack:
         self.say("Starting API, workers, gateway")
         self.processes.env.update(self._environment(url))
         for name in OUR_PROCESSES:
-            self.processes.start(name, [sys.executable, "-m", "workers.cli", name], cwd=_HERE)
+            self.processes.start(name, [sys.executable, "-m", self.entry, name], cwd=_HERE)
         await asyncio.gather(
-            self.processes.wait_ready("api", http_ready(f"{self.api_url}/readyz")),
-            self.processes.wait_ready(
-                "gateway", http_ready(f"http://127.0.0.1:{self.gateway_health_port}/healthz")
-            ),
+            *(self.processes.wait_ready(name, ready) for name, ready in self._signs_of_life().items())
         )
         self.say("Starting the twin: charge points, a roaming partner, a telematics vendor")
         await self._start_twin()
+
+    def _signs_of_life(self) -> dict[str, Ready]:
+        return {
+            "api": http_ready(f"{self.api_url}/readyz"),
+            "gateway": http_ready(f"http://127.0.0.1:{self.gateway_health_port}/healthz"),
+        }
+
+    def victims(self) -> dict[str, Victim]:
+        """What chaos may strike; servers that others run are spared."""
+        signs = self._signs_of_life()
+        found: dict[str, Victim] = {
+            name: Child(self.processes, name, signs.get(name)) for name in OUR_PROCESSES
+        }
+        if not self.temporal.external:
+            found["temporal"] = self.temporal.child
+        if not self.postgres.external:
+            found["postgres"] = self.postgres.child
+        return found
+
+    def chaos(self, seed: int, *, most: int | None = None) -> Chaos:
+        """Blows every few seconds, by seed, to every process that is ours to strike."""
+        victims = self.victims()
+        return Chaos(victims, plan_blows(seed, tuple(victims)), most)
+
+    async def reader(self) -> HouseReader:
+        """Opens the house's own books for the oracle."""
+        return HouseReader(await self.temporal.client(), self.postgres.url, TENANT)
+
+    async def morning(
+        self,
+        plan: FaultPlan,
+        console: Console,
+        *,
+        chaos: Chaos | None = None,
+        patience: Patience | None = None,
+    ) -> MorningEnd:
+        """A fleet's morning on this stack, judged by everybody's books. The world has the plan's faults."""
+        return await run_demo(
+            api_url=self.api_url,
+            api_key=self.api_key,
+            driver_key=self.driver_key,
+            links=self.links,
+            world=self.world,
+            plan=plan,
+            control_urls=self.control_urls,
+            folder=self.folder,
+            console=console,
+            reader=await self.reader(),
+            chaos=chaos,
+            patience=patience,
+        )
 
     async def _start_as_in_production(self) -> None:
         settings = StackSettings.from_environment()
@@ -160,6 +212,9 @@ class LocalStack:
             # A charge of half an hour takes ten seconds here: what is told once a minute comes every 3 s.
             "BACKSTOP_METER_EVIDENCE_INTERVAL_S": "3",
             "BACKSTOP_QUIET_EVIDENCE_S": "5",
+            # Kept state outlives the code under `make dev`: there no stop is bound to a version.
+            "BACKSTOP_WORKER_VERSIONING": str(self.versioned).lower(),
+            "BACKSTOP_BECOME_CURRENT": "true",
             "BACKSTOP_ENODE_CONFIG": str(connections),
             "PYTHONPATH": str(_HERE),
         }
@@ -236,9 +291,15 @@ class LocalStack:
 
 @asynccontextmanager
 async def local_stack(
-    folder: Path, world: DemoWorld, say: Callable[[str], None], *, temporal_on_postgres: bool = False
+    folder: Path,
+    world: DemoWorld,
+    say: Callable[[str], None],
+    *,
+    temporal_on_postgres: bool = False,
+    entry: str = "workers.cli",
+    versioned: bool = True,
 ) -> AsyncGenerator[LocalStack, None]:
-    stack = LocalStack(folder, world, say, temporal_on_postgres)
+    stack = LocalStack(folder, world, say, temporal_on_postgres, entry, versioned)
     try:
         await stack.start()
         yield stack
@@ -246,8 +307,9 @@ async def local_stack(
         await stack.stop()
 
 
-async def demo_main(*, keep: bool, stops: int, seed: int) -> int:
-    """`make demo`. Exit code 0 only when every stop ended and no invariant was broken."""
+async def demo_main(*, keep: bool, stops: int, seed: int, chaos: bool = False) -> int:
+    """`make demo`. Exit code 0 only when every stop ended and no invariant was broken. `chaos`: a process is
+    killed or frozen every few seconds."""
     console = Console()
     world = demo_world(seed, stops)
     plan: FaultPlan = plan_faults(world, seed)
@@ -255,26 +317,15 @@ async def demo_main(*, keep: bool, stops: int, seed: int) -> int:
     stopped = stop_signal()
     with tempfile.TemporaryDirectory(prefix="backstop-demo-", ignore_cleanup_errors=True) as folder:
         async with local_stack(Path(folder), world, console.print) as stack:
-            morning = asyncio.create_task(
-                run_demo(
-                    api_url=stack.api_url,
-                    api_key=stack.api_key,
-                    driver_key=stack.driver_key,
-                    links=stack.links,
-                    world=world,
-                    plan=plan,
-                    control_urls=stack.control_urls,
-                    folder=Path(folder),
-                    console=console,
-                )
-            )
+            blows = stack.chaos(seed) if chaos else None
+            morning = asyncio.create_task(stack.morning(plan, console, chaos=blows))
             waiting = asyncio.create_task(stopped.wait())
             await asyncio.wait([morning, waiting], return_when=asyncio.FIRST_COMPLETED)
             if not morning.done():
                 morning.cancel()
                 await asyncio.gather(morning, return_exceptions=True)
                 return 130
-            code = morning.result()
+            code = morning.result().code
             if keep:
                 console.print("Staying up. Ctrl-C ends it.")
                 await waiting
@@ -287,7 +338,7 @@ async def dev_main(state: Path) -> int:
     console = Console()
     stopped = stop_signal()
     world = demo_world(seed=7)
-    async with local_stack(state, world, console.print) as stack:
+    async with local_stack(state, world, console.print, versioned=False) as stack:
         console.print("\nBackstop is up.")
         for name, link in stack.links.items():
             console.print(f"  {name:12} {link}")

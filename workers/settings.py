@@ -61,6 +61,14 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
     log_format: Literal["json", "console"] = "json"
 
+    worker_versioning: bool = Field(
+        True, description="Stops stay on the code that began them. Off where code changes under kept state."
+    )
+    deployment_name: str = Field("backstop-stops", pattern=r"^[A-Za-z0-9_-]{1,60}$")
+    build_id: str | None = Field(None, description="Unset: a hash of the code that decides in workflows.")
+    become_current: bool = Field(
+        False, description="A worker that starts makes its version current. One kind of worker only."
+    )
     workflow_cache: int = 1000
     max_concurrent_activities: int = 100
     drain_s: float = Field(12.0, description="For running work to finish on SIGTERM.")

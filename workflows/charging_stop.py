@@ -2,260 +2,286 @@
 
 planning -> en route -> arrived -> starting -> confirming -> charging -> settling -> closed
     ^                                  |            |            |
-    +---- re-ranked fallback <---------+------------+------------+   (or a human, with a deadline)
+    +---- re-ranked fallback <---------+------------+------------+   (or a person, with a deadline)
 """
 
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
 
 from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from models.activity_messages import OpenedStop, OpenStop
-    from models.charger import Protocol
-    from models.commands import CommandKind, CommandOutcome, CommandReply
-    from models.contract import ACTIVITY_OPEN_STOP, STOP_WORKFLOW
+    from models.activity_messages import OpenStop, Route
+    from models.commands import CommandKind
+    from models.contract import (
+        QUERY_STATUS,
+        QUERY_TIMELINE,
+        SIGNAL_ARRIVED,
+        SIGNAL_EVIDENCE,
+        STOP_WORKFLOW,
+        UPDATE_APPROVE,
+        UPDATE_ARRIVED,
+        UPDATE_CANCEL,
+        UPDATE_CHOOSE,
+        UPDATE_PROBLEM,
+    )
     from models.decision import Candidate
-    from models.reason_catalogue import entry
+    from models.evidence import Evidence
     from models.reason_codes import ReasonCode
     from models.stop import (
-        Attempt,
-        ChargingStopInput,
-        StopMode,
+        Approval,
+        ArrivalReport,
+        CancelRequest,
+        ChooseCharger,
+        ProblemReport,
+        Receipt,
+        StopEvent,
         StopOutcome,
         StopPhase,
         StopResult,
+        StopView,
     )
-    from workflows.evidence_fold import SessionTrack
-    from workflows.stop_actions import local, seconds_between
-    from workflows.stop_flow import AttemptFailed, Redirected, StopEnds
-    from workflows.stop_settlement import StopSettlement
+    from stops.may import Refused, may_approve, may_arrive, may_cancel, may_choose, may_report
+    from stops.order import read_order
+    from stops.session import Session
+    from stops.stop import Stop
+    from stops.view import view_of
+
+from workflows import calls
+from workflows.charging import Charging
+from workflows.commands import Commands
+from workflows.desk import Desk
+from workflows.fallback import Fallback
+from workflows.flow import AttemptFailed, GoesOn, Redirected, StopEnds
+from workflows.hearing import Hearing, refuse
+from workflows.journey import Journey
+from workflows.keeper import Keeper
+from workflows.planning import Planning
+from workflows.recorder import Recorder
+from workflows.settlement import Settlement
+from workflows.waits import Waits
 
 
 @workflow.defn(name=STOP_WORKFLOW)
-class ChargingStop(StopSettlement):
+class ChargingStop:
     """One stop, one history: attempts are a loop in here."""
 
     @workflow.init
-    def __init__(self, stop: ChargingStopInput) -> None:
-        self.set_up(stop)
-        self.set_up_actions()
+    def __init__(self, order: Any) -> None:
+        """`order`: a ChargingStopInput as JSON; anything at all may come, from any backend."""
+        info = workflow.info()
+        self.stop: Stop = read_order(order, info.workflow_id, info.run_id, info.workflow_start_time)
+        self.keepers: dict[str, Keeper] = {}
+        self._recording: asyncio.Task[None] | None = None
+        stop = self.stop
+        self.recorder, self.waits = Recorder(stop), Waits(stop)
+        self.desk = Desk(stop, self.waits)
+        self.planning = Planning(stop, self.desk)
+        self.journey = Journey(stop, self.waits, self.desk, self.planning, self.recorder)
+        self.charging = Charging(stop, self.waits, self.desk, self.recorder, self.keepers, self._keep)
+        self.fallback = Fallback(stop, self.planning, self.desk, self.charging)
+        self.settlement = Settlement(stop, self.waits, self.recorder, self.charging, self.keepers)
+        self.hearing = Hearing(stop, self.planning, self.journey)
 
     @workflow.run
-    async def run(self, stop: ChargingStopInput) -> StopResult:
+    async def run(self, order: Any) -> StopResult:
+        if self.stop.unreadable:
+            raise ApplicationError(self.stop.unreadable, type="stop.bad_order", non_retryable=True)
+        course = asyncio.create_task(self._course())
+        while not course.done():
+            try:
+                await workflow.wait_condition(lambda: course.done() or self._broken() is not None)
+            except asyncio.CancelledError:  # native cancel: as the business one, at every moment
+                self._cancelled_natively()
+            if broken := self._broken():
+                raise broken  # a bug: the task fails, is seen, and is tried again with mended code
+        result = course.result()
+        if result is None:
+            workflow.continue_as_new({"carried": self.stop.model_dump(mode="json")})
+        return result
+
+    async def _course(self) -> StopResult | None:
+        """Plan, arrive, start, confirm, charge; on any failure fall back; in the end, one outcome. None: the
+        stop goes on in a new run."""
+        self._recording = asyncio.create_task(self.recorder.run())
         try:
-            await self._open(stop)
             await self._charge_somewhere()
             ending = StopEnds(StopOutcome.CHARGED)
         except StopEnds as end:
             ending = end
-        except asyncio.CancelledError:  # the operator's native cancel: compensate as for a business one
-            ending = StopEnds(StopOutcome.CANCELLED, ReasonCode.STOP_CANCELLED_BY_FLEET)
-        result = await self._settle_and_close(ending)
-        await workflow.wait_condition(workflow.all_handlers_finished)
+        except GoesOn:
+            await workflow.wait_condition(workflow.all_handlers_finished)
+            await self.recorder.flush()
+            return None
+        result = await self.settlement.close(ending)
+        while self.stop.late or not workflow.all_handlers_finished():
+            await workflow.wait_condition(lambda: bool(self.stop.late) or workflow.all_handlers_finished())
+            await self.settlement.pass_on_late_evidence()
         return result
 
-    async def _open(self, stop: ChargingStopInput) -> None:
-        now = workflow.now()
-        key = stop.request.business_key
-        self.book.note("stop.requested", f"Stop {key} requested", now, mode=str(stop.request.mode))
-        opened: OpenedStop = await local(
-            ACTIVITY_OPEN_STOP, OpenStop(input=stop, record=self.book.take_record()), OpenedStop
-        )
-        self.policy, self.vehicle = opened.policy, opened.vehicle
-        battery_kwh = self.vehicle.battery_usable_kwh or 0.0
-        gap_percent = stop.request.target_soc_percent - self.vehicle.soc_percent
-        self.needed_kwh = max(0.0, gap_percent / 100 * battery_kwh)
-        if opened.problem:
-            self.book.note("plan.failed", opened.problem, now, reason=ReasonCode.PLAN_BAD_REQUEST)
-            raise StopEnds(StopOutcome.NOT_CHARGED, ReasonCode.PLAN_BAD_REQUEST)
-
-    # --- the loop over attempts -------------------------------------------------------------------------
-
     async def _charge_somewhere(self) -> None:
-        candidate = await self._first_plan()
+        resumed, failure = self._resumed(), None
+        candidate = self.stop.plan.candidate
+        if not self.stop.opened:
+            await self._open()
         while True:
             try:
-                adopted = await self._reach(candidate)
-                if adopted is None:
-                    attempt = await self._start(candidate)
-                else:
-                    attempt, candidate = self._adopt(adopted)
-                await self._watch_charge(attempt, candidate)
-                return
-            except Redirected as redirected:
-                await self._leave_attempt(candidate, ReasonCode.REACH_REDIRECTED)
-                candidate = redirected.candidate
-                self._go_for(candidate)
-                text = f"{redirected.by.capitalize()} chose {candidate.charger.charger_id}"
-                self.book.note("charger.chosen", text, workflow.now(), by=redirected.by)
-            except AttemptFailed as failure:
-                await self._close_attempt(candidate, failure)
-                candidate = await self._fall_back(candidate, failure)
+                if failure is not None:
+                    failed, failure = failure, None
+                    candidate = await self.fallback.after(self._at(candidate), failed)
+                elif candidate is None:
+                    candidate = await self.planning.first()
+                session = resumed or await self.journey.reach(candidate)
+                resumed = None
+                if session is None:
+                    session = await self.charging.start(candidate)
+                return await self.charging.charge(session)
+            except AttemptFailed as failed:
+                failure, resumed = failed, None
+            except Redirected as chosen:
+                candidate = self.fallback.leave_for(self._at(candidate), chosen)
 
-    async def _first_plan(self) -> Candidate:
-        decision = await self.ask_planner()
-        self._end_if_cancelled()
-        if decision is None:
-            return await self._ask_human(ReasonCode.PLAN_UNAVAILABLE, "The planner did not answer")
-        self.book.keep_decision(decision)
-        shadow = self.book.request.mode is StopMode.SHADOW
-        if not decision.candidates:
-            reason = _code(decision.no_candidate_because, ReasonCode.PLAN_NO_CANDIDATE)
-            text = f"No charger fits: {entry(reason).title}"
-            self.book.note("plan.failed", text, workflow.now(), reason=reason)
-            if shadow:
-                raise StopEnds(StopOutcome.NOT_CHARGED, reason)
-            return await self._ask_human(reason, text)
-        candidate = decision.candidates[0]
-        self._go_for(candidate)
-        text = (
-            f"Planned {candidate.charger.charger_id} ({len(decision.candidates)} options, "
-            f"{decision.rejected_count} rejected), detour {candidate.detour_s / 60:.0f} min"
-        )
-        self.book.note("plan.decided", text, workflow.now(), decision_id=decision.decision_id)
-        if shadow:
-            raise StopEnds(StopOutcome.NOT_CHARGED)
-        if self.book.request.mode is StopMode.ASSISTED:
-            candidate = await self._await_approval(candidate)
-        if self.arrived_early:
-            self.at_charger_id = candidate.charger.charger_id
-        return candidate
+    def _at(self, candidate: Candidate | None) -> Candidate:
+        """The charger that the stop is about now."""
+        planned = self.stop.plan.candidate or candidate
+        if planned is None:
+            raise StopEnds(StopOutcome.NOT_CHARGED, ReasonCode.PLAN_NO_CANDIDATE)
+        return planned
 
-    async def _await_approval(self, candidate: Candidate) -> Candidate:
-        deadline = workflow.now() + timedelta(seconds=self.policy.approval_s)
-        self.book.awaiting_approval_until = deadline
-        self.book.note("approval.requested", "The plan waits for approval", workflow.now())
-        await self.flush()
-        await self.until(lambda: self.approval, self.policy.approval_s, "Approval of the plan")
-        self.book.awaiting_approval_until = None
-        self._end_if_cancelled()
-        chosen, self.choice = self.choice, None
-        if chosen is None and (self.approval is None or not self.approval.approved):
-            return await self._ask_human(ReasonCode.PLAN_NOT_APPROVED, "The plan was not approved")
-        named = self.approval.charger_id if self.approval else None
-        candidate = chosen or next(
-            (c for c in self.candidates_offered() if c.charger.charger_id == named), candidate
-        )
-        self._go_for(candidate)
-        self.book.note("plan.approved", f"Approved: {candidate.charger.charger_id}", workflow.now())
-        return candidate
-
-    # --- arrival ----------------------------------------------------------------------------------------
-
-    async def _reach(self, candidate: Candidate) -> str | None:
-        """Returns once the vehicle stands at the charger; or the id of a given-up attempt that came alive
-        meanwhile, which is then adopted."""
-        charger = candidate.charger
-        while self.at_charger_id != charger.charger_id:
-            self._pass_interruptions()
-            if late := self.late_start():
-                return late
-            wait_s = self._arrival_wait_s(candidate)
-            if self.book.phase is not StopPhase.EN_ROUTE:
-                self.book.arrive_by = workflow.now() + timedelta(seconds=wait_s)
-                text = f"On the way to {charger.charger_id}, {candidate.drive_s / 60:.0f} min"
-                self.book.note("vehicle.en_route", text, workflow.now(), phase=StopPhase.EN_ROUTE)
-            await self.flush()
-            came = await self.until(
-                lambda: self.at_charger_id == charger.charger_id or self.late_start(),
-                wait_s,
-                f"Arrival at {charger.charger_id}",
+    async def _open(self) -> None:
+        # The order's own time: should this task be lost, the next one writes the same.
+        stop, now = self.stop, workflow.info().workflow_start_time
+        key = stop.request.business_key
+        stop.note("stop.requested", f"Stop {key} requested", now, mode=str(stop.request.mode))
+        try:
+            opened = await self.recorder.write_with(
+                lambda record: calls.OPEN_STOP(
+                    OpenStop(input=stop.order, record=record), summary=stop.log.headline
+                )
             )
-            if not came:
-                raise StopEnds(StopOutcome.NO_SHOW, ReasonCode.REACH_NO_SHOW)
-        self._pass_interruptions()
-        if late := self.late_start():
-            return late
-        if self.book.phase in (StopPhase.PLANNING, StopPhase.EN_ROUTE):
-            sources = ", ".join(self.arrival_sources) or "the earlier attempt"
-            text = f"Arrived at {charger.charger_id} (says: {sources})"
-            self.book.note("vehicle.arrived", text, workflow.now(), phase=StopPhase.ARRIVED)
-        self._arrived_at = workflow.now()
+        except ActivityError as error:
+            raise StopEnds(StopOutcome.NOT_CHARGED, ReasonCode.PLAN_BAD_REQUEST) from error
+        stop.policy, stop.policy_version = opened.policy, opened.policy.version
+        stop.vehicle.state, stop.opened = opened.vehicle, True
+        if opened.problem:
+            stop.note("plan.failed", opened.problem, now, reason=ReasonCode.PLAN_BAD_REQUEST)
+            raise StopEnds(StopOutcome.NOT_CHARGED, ReasonCode.PLAN_BAD_REQUEST)
+
+    # --- sessions and their keepers ---------------------------------------------------------------------
+
+    def _keep(self, session: Session, open_attempt: Callable[[], Awaitable[Route]] | None) -> Keeper:
+        stop = self.stop
+        commands = Commands(
+            tenant_id=stop.tenant_id,
+            stop_id=stop.stop_id,
+            token_uid=stop.request.token_uid,
+            telematics_id=stop.vehicle.state.telematics_id,
+            policy=lambda: stop.policy,
+        )
+        keeper = Keeper(
+            session, commands, self._note, self._next_command_id, lambda: stop.policy.uncertain_guard_s / 3
+        )
+        self.keepers[session.attempt_id] = keeper
+        keeper.task = asyncio.create_task(keeper.run(open_attempt))
+        return keeper
+
+    def _note(self, type_: str, text: str, now: datetime, **more: Any) -> None:
+        """A keeper's word for the log; once the result is fixed, the keepers' workflows speak."""
+        if not self.stop.is_closing:
+            self.stop.note(type_, text, now, **more)
+
+    def _broken(self) -> BaseException | None:
+        """What one of the tasks beside the course died of: nothing of ours may die unseen."""
+        beside = [self._recording, *(keeper.task for keeper in self.keepers.values())]
+        for task in beside:
+            if task is not None and task.done() and not task.cancelled() and task.exception() is not None:
+                return task.exception()
         return None
 
-    def _arrival_wait_s(self, candidate: Candidate) -> float:
-        """Until the window's end or the expected arrival, whichever is later, plus the grace."""
-        expected = workflow.now() + timedelta(seconds=candidate.drive_s)
-        latest = self.book.request.latest_arrival
-        ends = max(expected, latest) if latest and not self.book.attempts else expected
-        return seconds_between(workflow.now(), ends) + self.policy.arrival_grace_s
+    def _next_command_id(self, session: Session, kind: CommandKind) -> str:
+        return self.stop.next_command_id(session, kind)
 
-    # --- start and confirmation -------------------------------------------------------------------------
+    # --- a long stop ------------------------------------------------------------------------------------
 
-    async def _start(self, candidate: Candidate) -> Attempt:
-        """Intent, command, and evidence. Accepted is not started."""
-        attempt = self.book.open_attempt(candidate, workflow.now())
-        track = self.tracks[attempt.attempt_id] = SessionTrack()
-        self.candidates[attempt.attempt_id] = candidate
-        text = f"Attempt {attempt.number} at {attempt.charger_id}"
-        self.book.note("attempt.opened", text, workflow.now(), phase=StopPhase.STARTING)
-        route = await self.write_intent(attempt, candidate)
-        if route.refused is not None:
-            raise AttemptFailed(route.refused, detail=route.detail)
-        self._pass_interruptions()
-        if candidate.charger.protocol is Protocol.NONE:
-            reply = CommandReply(outcome=CommandOutcome.UNCERTAIN, detail="started by badge at the charger")
-        else:
-            reply = await self.command(CommandKind.START, attempt, candidate, route=route)
-        self._take_reply(attempt, track, reply)
-        confirmed = await self._confirm(attempt, track, reply)
-        self.queue_from_arrival(confirmed.started_at)
-        return confirmed
+    def _resumed(self) -> Session | None:
+        """The session that ran when the run before this one was continued as new."""
+        for session in self.stop.sessions:
+            if not session.is_over:
+                self._keep(session, None)
+        return self.stop.current if self.stop.phase is StopPhase.CHARGING else None
 
-    def _take_reply(self, attempt: Attempt, track: SessionTrack, reply: CommandReply) -> None:
-        now = workflow.now()
-        if reply.outcome in (CommandOutcome.ACCEPTED, CommandOutcome.UNCERTAIN):
-            self.book.amend(attempt.attempt_id, accepted_at=now)
-            said = "accepted" if reply.outcome is CommandOutcome.ACCEPTED else "uncertain"
-            self.book.note(
-                f"command.{said}",
-                f"Start {said} by {attempt.charger_id}; waiting for evidence",
-                now,
-                phase=StopPhase.CONFIRMING,
-                vendor_code=reply.vendor_code,
-            )
-            return
-        if track.started_at is not None:
-            return  # the charger says no, yet energy flows: evidence wins over words
-        reason = reply.reason or ReasonCode.START_REJECTED
-        self.book.note(
-            "command.rejected",
-            f"{attempt.charger_id}: {entry(reason).title}",
-            now,
-            vendor_code=reply.vendor_code,
-        )
-        raise AttemptFailed(reason, vendor_code=reply.vendor_code, detail=reply.detail)
+    def _cancelled_natively(self) -> None:
+        if self.stop.phase not in (StopPhase.SETTLING, StopPhase.CLOSED):
+            known = self.stop.wishes.cancel
+            self.stop.wishes.cancel = known or CancelRequest(event_id="temporal-cancel", by="fleet")
 
-    async def _confirm(self, attempt: Attempt, track: SessionTrack, reply: CommandReply) -> Attempt:
-        if track.started_at is None:
-            await self.flush()
-            await self.until(
-                lambda: track.started_at or track.fault or track.refused,
-                self.policy.confirmation_s,
-                f"Evidence that {attempt.charger_id} charges",
-            )
-        if track.started_at is None:
-            self._pass_interruptions()
-            given = track.refused or track.fault
-            silent = reply.reason if reply.outcome is CommandOutcome.UNCERTAIN else None
-            reason = given or silent or ReasonCode.CONFIRM_NEVER_STARTED
-            raise AttemptFailed(
-                reason,
-                vendor_code=track.vendor_code or reply.vendor_code,
-                detail=track.detail or reply.detail,
-                may_come_alive=True,
-            )
-        self.book.note(
-            "charge.confirmed",
-            f"Charging at {attempt.charger_id} (evidence: {', '.join(track.sources)})",
-            workflow.now(),
-            phase=StopPhase.CHARGING,
-        )
-        return self.book.amend(attempt.attempt_id, started_at=track.started_at, session_ref=track.session_ref)
+    # --- what the world may say -------------------------------------------------------------------------
+
+    @workflow.query(name=QUERY_STATUS, description="Where the stop stands, as the API shows it")
+    def status(self) -> StopView:
+        return view_of(self.stop)
+
+    @workflow.query(name=QUERY_TIMELINE, description="Every transition so far, oldest first")
+    def timeline(self) -> list[StopEvent]:
+        return self.stop.log.events
+
+    @workflow.update(name=UPDATE_ARRIVED, description="The vehicle stands at the charger")
+    async def driver_arrived(self, report: ArrivalReport) -> Receipt:
+        return self.hearing.arrived(report, "driver")
+
+    @driver_arrived.validator
+    def _may_arrive(self, report: ArrivalReport) -> None:
+        _allowed(may_arrive, self.stop, report)
+
+    @workflow.update(name=UPDATE_PROBLEM, description="The driver reports a problem at the charger")
+    async def driver_reports_problem(self, report: ProblemReport) -> Receipt:
+        return self.hearing.problem(report)
+
+    @driver_reports_problem.validator
+    def _may_report(self, report: ProblemReport) -> None:
+        _allowed(may_report, self.stop, report)
+
+    @workflow.update(name=UPDATE_CANCEL, description="Driver or fleet calls the stop off")
+    async def cancel_stop(self, request: CancelRequest) -> Receipt:
+        return self.hearing.cancel(request)
+
+    @cancel_stop.validator
+    def _may_cancel(self, request: CancelRequest) -> None:
+        _allowed(may_cancel, self.stop, request)
+
+    @workflow.update(name=UPDATE_CHOOSE, description="Driver or fleet chooses another charger")
+    async def choose_charger(self, request: ChooseCharger) -> Receipt:
+        return await self.hearing.choice(request)
+
+    @choose_charger.validator
+    def _may_choose(self, request: ChooseCharger) -> None:
+        _allowed(may_choose, self.stop, request)
+
+    @workflow.update(name=UPDATE_APPROVE, description="Answer to an assisted plan")
+    async def approve_plan(self, approval: Approval) -> Receipt:
+        return self.hearing.approval(approval)
+
+    @approve_plan.validator
+    def _may_approve(self, approval: Approval) -> None:
+        _allowed(may_approve, self.stop, approval)
+
+    @workflow.signal(name=SIGNAL_ARRIVED, description="Arrival, for those who hold a Temporal client")
+    def arrived(self, report: ArrivalReport) -> None:
+        self.hearing.signalled_arrival(report)
+
+    @workflow.signal(name=SIGNAL_EVIDENCE, description="What charger, partner or vehicle say happened")
+    def evidence(self, items: list[Evidence]) -> None:
+        self.hearing.evidence(items)
 
 
-def _code(text: str, otherwise: ReasonCode) -> ReasonCode:
-    return ReasonCode(text) if text in ReasonCode._value2member_map_ else otherwise
+def _allowed(rule: Callable[[Stop, Any], None], stop: Stop, message: Any) -> None:
+    """A validator's refusal, with the rule's own code."""
+    try:
+        rule(stop, message)
+    except Refused as refused:
+        raise refuse(refused) from None

@@ -14,12 +14,11 @@ with workflow.unsafe.imports_passed_through():
     from models.commands import CommandOutcome
     from models.contract import (
         ACTIVITY_DO_AT_STATION,
-        ACTIVITY_FIND_STATION,
-        ACTIVITY_NOTE_AT_STATION,
         STATION_WORKFLOW,
     )
-    from models.station_commands import StationReply, StationRoute, StationTask, StationTaskDone
-    from workflows.stop_actions import local
+    from models.station_commands import StationReply, StationTask, StationTaskDone
+
+from workflows import calls
 
 _LOOKS = 3
 _SLACK_S = 15.0
@@ -34,7 +33,7 @@ class StationCommand:
     @workflow.run
     async def run(self, task: StationTask) -> StationReply:
         reply = await self._do(task)
-        await local(ACTIVITY_NOTE_AT_STATION, StationTaskDone(task=task, reply=reply))
+        await calls.NOTE_AT_STATION(StationTaskDone(task=task, reply=reply))
         return reply
 
     async def _do(self, task: StationTask) -> StationReply:
@@ -45,7 +44,7 @@ class StationCommand:
             if workflow.now() > too_late:
                 detail = "it came too late to be sent"
                 break
-            route: StationRoute = await local(ACTIVITY_FIND_STATION, task, StationRoute)
+            route = await calls.FIND_STATION(task)
             if route.task_queue is None:
                 break
             try:

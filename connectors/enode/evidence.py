@@ -9,13 +9,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from connectors.enode.approach import on_the_way, plug_distance_km
 from connectors.enode.fold import Signal, VehicleFold
 from models.evidence import Evidence, EvidenceKind, EvidenceSource
 from models.reason_codes import ReasonCode
-from models.stop import StopPhase
 
 if TYPE_CHECKING:
-    from connectors.enode.ports import ActionNote, StopWatch
+    from connectors.enode.ports import ActionNote, Approach, StopWatch
     from connectors.enode.wire import Action
 
 METER_INTERVAL_S = 30
@@ -24,7 +24,12 @@ _ENDED_BY_VEHICLE = frozenset({"PLUGGED_IN:COMPLETE", "PLUGGED_IN:STOPPED"})
 
 
 def _evidence(
-    vehicle_key: str, kind: EvidenceKind, at: datetime, state: VehicleFold, vendor_code: str = ""
+    vehicle_key: str,
+    kind: EvidenceKind,
+    at: datetime,
+    state: VehicleFold,
+    vendor_code: str = "",
+    distance_km: float | None = None,
 ) -> Evidence:
     return Evidence(
         event_id=f"enode:{vehicle_key}:{kind}:{at.isoformat()}",
@@ -33,26 +38,31 @@ def _evidence(
         observed_at=at,
         power_kw=state.power_kw,
         soc_percent=state.number(Signal.SOC_PERCENT),
+        distance_km=distance_km,
         vendor_code=vendor_code,
     )
 
 
 def derive(
-    vehicle_key: str, before: VehicleFold, after: VehicleFold, watch: StopWatch | None
-) -> list[Evidence]:
-    """Evidence of the step from `before` to `after`, oldest first. METER and ARRIVED only for a live stop.
-    `vehicle_key` names the vehicle among all connections."""
+    vehicle_key: str,
+    before: VehicleFold,
+    after: VehicleFold,
+    watch: StopWatch | None,
+    approach: Approach | None,
+) -> tuple[list[Evidence], Approach | None]:
+    """Evidence of the step from `before` to `after`, oldest first, and the approach after it. METER, ARRIVED
+    and progress on the way only for a live stop. `vehicle_key` names the vehicle among all connections."""
     found: list[Evidence] = []
+    if watch is not None:
+        found, approach = on_the_way(before, after, watch, approach)
     charging_at = after.at(Signal.CHARGING)
     delivery = after.text(Signal.DELIVERY)
     plugged_at = after.at(Signal.PLUGGED_IN)
     was_plugged, is_plugged = before.flag(Signal.PLUGGED_IN), after.flag(Signal.PLUGGED_IN)
 
-    arrival = _arrival(after, watch)
-    if arrival is not None:
-        found.append(arrival)
     if plugged_at is not None and is_plugged is True and was_plugged is not True:
-        found.append(_evidence(vehicle_key, EvidenceKind.PLUGGED_IN, plugged_at, after, delivery))
+        km = plug_distance_km(after, watch, plugged_at)
+        found.append(_evidence(vehicle_key, EvidenceKind.PLUGGED_IN, plugged_at, after, delivery, km))
     if charging_at is not None and after.energy_flows:
         if not before.energy_flows:
             found.append(_evidence(vehicle_key, EvidenceKind.ENERGY_FLOWING, charging_at, after, delivery))
@@ -71,8 +81,9 @@ def derive(
     ):
         found.append(_evidence(vehicle_key, EvidenceKind.SUSPENDED_BY_VEHICLE, ended_at, after, delivery))
     if plugged_at is not None and is_plugged is False and was_plugged is True:
-        found.append(_evidence(vehicle_key, EvidenceKind.UNPLUGGED, plugged_at, after, delivery))
-    return found
+        km = plug_distance_km(after, watch, plugged_at)
+        found.append(_evidence(vehicle_key, EvidenceKind.UNPLUGGED, plugged_at, after, delivery, km))
+    return found, approach
 
 
 def _meter_due(before: VehicleFold, after: VehicleFold) -> bool:
@@ -86,31 +97,14 @@ def _meter_due(before: VehicleFold, after: VehicleFold) -> bool:
     return crossed or int(was) != int(now)
 
 
-def _arrival(state: VehicleFold, watch: StopWatch | None) -> Evidence | None:
-    """ARRIVED, once per stop and charger (by its event id), while the stop is en route."""
-    position, at = state.position, state.at(Signal.POSITION)
-    if watch is None or watch.phase is not StopPhase.EN_ROUTE or watch.charger_place is None:
-        return None
-    if position is None or at is None or at < watch.since:
-        return None
-    if position.distance_m(watch.charger_place) > watch.geofence_m:
-        return None
-    # No distance, no coordinates: charger connectors can read evidence, and must not see tracks (FG-323).
-    return Evidence(
-        event_id=f"enode:{watch.stop_id}:arrived:{watch.charger_id or ''}",
-        source=EvidenceSource.TELEMATICS,
-        kind=EvidenceKind.ARRIVED,
-        observed_at=at,
-        charger_id=watch.charger_id,
-        soc_percent=state.number(Signal.SOC_PERCENT),
-        detail="inside the geofence",
-    )
-
-
 def of_action(action: Action, note: ActionNote | None, said_at: datetime) -> Evidence | None:
-    """An action's last word as evidence; None while it is pending or in a state we do not know.
+    """An action's last word as evidence; None while it is pending or in a state we do not know, and where no
+    attempt of ours asked for it: a vehicle may be commanded by its driver's app while a charger's session of
+    ours runs, and nothing of that may fail an attempt.
 
     A failed STOP carries `stop.rejected`, a failed START `start.vehicle_refused`."""
+    if note is None:
+        return None
     if action.state == "CONFIRMED":
         kind, reason = EvidenceKind.COMMAND_ACCEPTED, None
     elif action.state in ("FAILED", "CANCELLED"):
@@ -124,8 +118,8 @@ def of_action(action: Action, note: ActionNote | None, said_at: datetime) -> Evi
         source=EvidenceSource.TELEMATICS,
         kind=kind,
         observed_at=action.updated_at or said_at,
-        attempt_id=note.attempt_id if note else None,
-        charger_id=note.charger_id if note else None,
+        attempt_id=note.attempt_id,
+        charger_id=note.charger_id,
         reason=reason,
         vendor_code=":".join(part for part in (action.kind or "", action.state, cause) if part),
         detail=f"vendor action {action.id}",

@@ -202,14 +202,19 @@ class Ingest:
         await unit.lock(f"vehicle:{telematics_id}")
         before = await unit.load_fold(telematics_id)
         watch = await unit.watch(telematics_id)
+        known = approach = await unit.load_approach(telematics_id) if watch is not None else None
         start, found = before, list[Evidence]()
         # Within a batch the steps are taken in device order: a reordered batch tells the same story.
         for entry in sorted(entries, key=lambda e: (latest_device_time(e.observations or {}), e.at, e.key)):
             after = before.merge(entry.observations or {})
-            found.extend(derive(f"{connection.connection_id}:{telematics_id}", before, after, watch))
+            key = f"{connection.connection_id}:{telematics_id}"
+            news, approach = derive(key, before, after, watch, approach)
+            found.extend(news)
             before = after
         if before != start:
             await unit.save_fold(telematics_id, before)
+        if approach is not None and approach != known:
+            await unit.save_approach(telematics_id, approach)
         if found:
             await unit.add_evidence([_route(connection, telematics_id, watch, item) for item in found])
         return len(found)
@@ -217,14 +222,13 @@ class Ingest:
     async def _apply_action(
         self, unit: TelematicsUnit, connection: EnodeConnection, entry: Entry, action: Action
     ) -> int:
-        # The webhook may overtake the reply to our own POST; then the note is missing and the vehicle routes.
+        # The webhook may overtake the reply to our own POST; then the note is missing, and what the vehicle
+        # does says it: a confirmed start charges, and a failed one does not.
         note = await unit.action(action.id)
         item = of_action(action, note, entry.at)
-        if item is None:
+        if item is None or note is None:
             return 0
         watch = await unit.watch(entry.telematics_id) if entry.telematics_id else None
         routed = _route(connection, entry.telematics_id, watch, item)
-        if note is not None:
-            routed = routed.model_copy(update={"stop_id": note.stop_id})
-        await unit.add_evidence([routed])
+        await unit.add_evidence([routed.model_copy(update={"stop_id": note.stop_id})])
         return 1

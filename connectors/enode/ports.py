@@ -54,6 +54,22 @@ class StopWatch(Message):
     geofence_m: float = 120.0
 
 
+class Approach(Message):
+    """How a vehicle comes nearer to the charger of its stop, as far as the next step must know it. Begun anew
+    for each stop and each charger. Distances as the crow flies; never a position."""
+
+    stop_id: str
+    charger_id: str | None = None
+    nearest_km: float | None = None
+    told_km: float | None = None
+    """The distance that was told last, as one that had grown."""
+    told_at: UtcDatetime | None = None
+    inside_since: UtcDatetime | None = None
+    """Of the first of the fixes inside the geofence that the last one continues."""
+    has_arrived: bool = False
+    """Told so, of this stay inside."""
+
+
 class ActionNote(Message):
     """For whom an action was asked: vendor actions carry no reference of ours."""
 
@@ -81,6 +97,10 @@ class TelematicsUnit(Protocol):
     async def watch(self, telematics_id: str) -> StopWatch | None:
         """The live stop of this vehicle, if any."""
         ...
+
+    async def load_approach(self, telematics_id: str) -> Approach | None: ...
+
+    async def save_approach(self, telematics_id: str, approach: Approach) -> None: ...
 
     async def action(self, action_id: str) -> ActionNote | None: ...
 

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat
 from pydantic.alias_generators import to_camel
 
-from models.base import UtcDatetime
+from models.base import HeardInstant, UtcDatetime
 from models.ids import ExternalId
 
 Printable = Annotated[str, Field(max_length=200, pattern=r"^[ -~]*$")]
@@ -29,19 +29,19 @@ class ChargeState(_Wire):
     is_charging: StrictBool | None = None
     charge_rate: Annotated[StrictFloat, Field(ge=-2000, le=5000)] | None = None
     power_delivery_state: Printable | None = None
-    last_updated: UtcDatetime | None = None
+    last_updated: HeardInstant = None
 
 
 class Location(_Wire):
     latitude: Annotated[StrictFloat, Field(ge=-90, le=90)] | None = None
     longitude: Annotated[StrictFloat, Field(ge=-180, le=180)] | None = None
-    last_updated: UtcDatetime | None = None
+    last_updated: HeardInstant = None
 
 
 class Vehicle(_Wire):
     id: ExternalId
     is_reachable: StrictBool | None = None
-    last_seen: UtcDatetime | None = None
+    last_seen: HeardInstant = None
     charge_state: ChargeState | None = None
     location: Location | None = None
 
@@ -60,8 +60,8 @@ class Action(_Wire):
     kind: Printable | None = None
     target_id: ExternalId | None = None
     failure_reason: FailureReason | None = None
-    updated_at: UtcDatetime | None = None
-    created_at: UtcDatetime | None = None
+    updated_at: HeardInstant = None
+    created_at: HeardInstant = None
 
 
 class Event(_Wire):

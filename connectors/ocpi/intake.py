@@ -3,27 +3,38 @@ then turned into chargers and evidence. Every method is repeatable: a retry ends
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import orjson
 import structlog
 from pydantic import ValidationError
 
-from connectors.ocpi import counts, evidence
-from connectors.ocpi.enums import EvseStatus
+from connectors.ocpi import counts, evidence, evse_news
 from connectors.ocpi.mapping import Unmappable, chargers_of, terms_of
 from connectors.ocpi.merge import newer
 from connectors.ocpi.objects import Cdr, CommandResult, Location, Session, Tariff
-from connectors.ocpi.ports import AttemptOwner, LinkState, PartnerLink, PartnerUnit, RoamingStore, SentCommand
+from connectors.ocpi.ports import (
+    AttemptOwner,
+    LinkState,
+    PartnerLink,
+    PartnerUnit,
+    RoamingStore,
+    SentCommand,
+    StoredObject,
+)
+from connectors.ocpi.wire import Instant
 from connectors.ports import ChargerCatalogue, EvidenceSink, Quarantine, RoutedEvidence
+from models.base import FIRST_INSTANT
 from models.charger import Charger, TariffTerms
 from models.commands import CommandKind
 
 _log = structlog.get_logger(__name__)
 
 LOCATION, TARIFF, SESSION, CDR, TOKEN, COMMAND = "location", "tariff", "session", "cdr", "token", "command"
-_BROKEN: Final = (EvseStatus.OUTOFORDER, EvseStatus.INOPERATIVE)
+_WITHDRAWN = "withdrawn_location"
+"""Beside a location: since when the partner's full list lacks it; nothing where it is listed again."""
 
 
 class Unreadable(ValueError):
@@ -48,6 +59,14 @@ def faults_of(error: ValidationError) -> str:
         f"{'.'.join(str(part) for part in item['loc'])}: {item['type']}"
         for item in error.errors(include_url=False, include_input=False)[:5]
     )[:300]
+
+
+def _check_clock(module: str, body: Any, *instants: Instant) -> None:
+    """Raises Unreadable for a last_updated that cannot be right: it orders what comes, and from the future it
+    would shut out all that follows."""
+    latest = datetime.now(UTC) + evidence.AHEAD
+    if not all(FIRST_INSTANT <= instant.at <= latest for instant in instants):
+        raise Unreadable(module, f"{module}_clock", body, "last_updated is beyond the calendar, or ahead")
 
 
 class Intake:
@@ -81,43 +100,65 @@ class Intake:
     async def take_location(self, link: PartnerLink, body: dict[str, Any]) -> bool:
         """Stores a whole location and publishes its chargers. False when a newer one is stored already.
         Raises Unreadable."""
+        location = self._read_location(body)
+        key = object_key(location.country_code, location.party_id, location.id)
+
+        def whole(stored: StoredObject | None) -> dict[str, Any] | None:
+            stale = stored and newer(stored.body.get("last_updated"), body.get("last_updated"))
+            return None if stale else body
+
+        if await self.change_location(link, key, whole):
+            return True
+        await self.set_aside(link, "locations", "older_than_stored", body)
+        return False
+
+    async def change_location(
+        self, link: PartnerLink, key: str, make: Callable[[StoredObject | None], dict[str, Any] | None]
+    ) -> bool:
+        """Stores what `make` makes of the stored location, and publishes its chargers. False where it makes
+        nothing (what came is too old). Raises Unreadable, and what `make` raises.
+
+        What stops must hear is durable before the change is: after a crash in between, the partner's retry
+        finds the change still to be made, and tells it again under the same event ids."""
+        told: set[str] = set()
+        while True:
+            async with self.store.unit(link) as unit:
+                await unit.lock(f"{LOCATION}:{key}")
+                stored = await unit.get(LOCATION, key)
+                body = make(stored)
+                if body is None:
+                    return False
+                before, location = _known(stored), self._read_location(body)
+                withdrawn_at = _since(await unit.get(_WITHDRAWN, key))
+                news = evse_news.turns(before, location, withdrawn_at)
+                news = [item for item in news if item.event_id not in told]
+                chargers: list[Charger] = []
+                if not news:
+                    await unit.put(LOCATION, key, body, location.last_updated.at)
+                    chargers = await self._publish(link, unit, location, body)
+                    if withdrawn_at is not None:
+                        await unit.put(_WITHDRAWN, key, {})
+            if not news:
+                break
+            await self._tell(link, news)
+            told.update(item.event_id for item in news)
+        await self._catalogue.upsert(link.tenant_id, _vanished(link, before, location) + chargers)
+        return True
+
+    def _read_location(self, body: dict[str, Any]) -> Location:
+        """Raises Unreadable."""
         try:
             location = Location.model_validate(body)
         except ValidationError as error:
             raise Unreadable("locations", "location_unreadable", body, faults_of(error)) from None
-        key = object_key(location.country_code, location.party_id, location.id)
-        chargers: list[Charger] = []
-        async with self.store.unit(link) as unit:
-            await unit.lock(f"{LOCATION}:{key}")
-            stored = await unit.get(LOCATION, key)
-            stale = stored and newer(stored.body.get("last_updated"), body.get("last_updated"))
-            if not stale:
-                await unit.put(LOCATION, key, body, location.last_updated.at)
-                chargers = await self._publish(link, unit, location, body)
-        if stale:
-            await self.set_aside(link, "locations", "older_than_stored", body)
-            return False
-        await self._tell_broken(link, stored.body if stored else None, location)
-        await self._catalogue.upsert(link.tenant_id, chargers)
-        return True
+        _check_clock("locations", body, location.last_updated)
+        latest = datetime.now(UTC) + evidence.AHEAD
+        if any(evse.last_updated.at > latest for evse in location.evses or []):
+            raise Unreadable("locations", "locations_clock", body, "last_updated of an EVSE is ahead")
+        return location
 
-    async def changed_location(
-        self, link: PartnerLink, unit: PartnerUnit, key: str, body: dict[str, Any]
-    ) -> tuple[Location, list[Charger]]:
-        """Stores a location whose part has changed, within the caller's transaction. Raises Unreadable."""
-        try:
-            location = Location.model_validate(body)
-        except ValidationError as error:
-            raise Unreadable("locations", "location_part_unreadable", body, faults_of(error)) from None
-        await unit.put(LOCATION, key, body, location.last_updated.at)
-        return location, await self._publish(link, unit, location, body)
-
-    async def publish_changes(
-        self, link: PartnerLink, before: dict[str, Any], location: Location, chargers: list[Charger]
-    ) -> None:
-        """After the commit: the catalogue, and whoever charges at an EVSE that broke."""
-        await self._tell_broken(link, before, location)
-        await self._catalogue.upsert(link.tenant_id, chargers)
+    async def _tell(self, link: PartnerLink, found: list[evidence.Evidence]) -> None:
+        await self._sink.accept([RoutedEvidence(tenant_id=link.tenant_id, evidence=item) for item in found])
 
     async def _publish(
         self, link: PartnerLink, unit: PartnerUnit, location: Location, body: dict[str, Any]
@@ -145,36 +186,22 @@ class Intake:
                 terms[tariff_id] = terms_of(Tariff.model_validate(stored.body))
         return terms
 
-    async def _tell_broken(
-        self, link: PartnerLink, before: dict[str, Any] | None, location: Location
-    ) -> None:
-        old = Location.model_validate(before) if before else None
-        was = {str(evse.uid): evse.status for evse in (old.evses or [] if old else [])}
-        news = [
-            RoutedEvidence(
-                tenant_id=link.tenant_id,
-                evidence=evidence.of_broken_evse(
-                    location.country_code,
-                    location.party_id,
-                    evse.uid,
-                    connector.id,
-                    str(evse.status),
-                    evse.last_updated.at,
-                ),
-            )
-            for evse in location.evses or []
-            if evse.status in _BROKEN and str(evse.uid) in was and was[str(evse.uid)] not in _BROKEN
-            for connector in evse.connectors
-        ]
-        if news:
-            await self._sink.accept(news)
-
     async def withdraw_location(self, link: PartnerLink, body: dict[str, Any]) -> None:
-        """The partner's full list no longer has this location: its chargers are not planned any more."""
+        """The partner's full list no longer has this location: its chargers are not planned any more, and who
+        is on the way to one is told (again with each list that lacks it, under the same event ids)."""
         try:
-            chargers = chargers_of(link, Location.model_validate(body), {}, vanished=True)
+            location = Location.model_validate(body)
+            chargers = chargers_of(link, location, {}, vanished=True)
         except (ValidationError, Unmappable):
             return  # it was set aside when it came, and gave no chargers
+        key = object_key(location.country_code, location.party_id, location.id)
+        async with self.store.unit(link) as unit:
+            await unit.lock(f"{LOCATION}:{key}")
+            since = _since(await unit.get(_WITHDRAWN, key))
+            if since is None:
+                since = datetime.now(UTC)
+                await unit.put(_WITHDRAWN, key, {"since": since.isoformat()})
+        await self._tell(link, evse_news.withdrawn(location, since))
         await self._catalogue.upsert(link.tenant_id, [charger for charger, _ in chargers])
 
     async def take_tariff(self, link: PartnerLink, body: dict[str, Any]) -> None:
@@ -183,6 +210,7 @@ class Intake:
             tariff = Tariff.model_validate(body)
         except ValidationError as error:
             raise Unreadable("tariffs", "tariff_unreadable", body, faults_of(error)) from None
+        _check_clock("tariffs", body, tariff.last_updated)
         key = object_key(tariff.country_code, tariff.party_id, tariff.id)
         async with self.store.unit(link) as unit:
             await unit.put(TARIFF, key, body, tariff.last_updated.at)
@@ -216,9 +244,11 @@ class Intake:
     def read_session(self, body: dict[str, Any]) -> Session:
         """Raises Unreadable."""
         try:
-            return Session.model_validate(body)
+            session = Session.model_validate(body)
         except ValidationError as error:
             raise Unreadable("sessions", "session_unreadable", body, faults_of(error)) from None
+        _check_clock("sessions", body, session.last_updated)
+        return session
 
     async def tell_session(self, link: PartnerLink, session: Session) -> None:
         """Evidence of a session, to whoever it belongs."""
@@ -232,7 +262,7 @@ class Intake:
             session.location_id,
             session.evse_uid,
             session.cdr_token.uid,
-            session.start_date_time.at,
+            evidence.told_at(session.start_date_time.at, session.last_updated.at)[0],
             session.id,
         )
         found = evidence.of_session(session, owner.attempt_id if owner else None, self._meter_interval_s)
@@ -245,12 +275,12 @@ class Intake:
             cdr = Cdr.model_validate(body)
         except ValidationError as error:
             raise Unreadable("cdrs", "charge_record_unreadable", body, faults_of(error)) from None
-        key = object_key(cdr.country_code, cdr.party_id, cdr.id)
+        key, now = object_key(cdr.country_code, cdr.party_id, cdr.id), datetime.now(UTC)
         async with self.store.unit(link) as unit:
             await unit.lock(f"{CDR}:{key}")
             stored = await unit.get(CDR, key)
             if stored is None:
-                await unit.put(CDR, key, body, cdr.last_updated.at)
+                await unit.put(CDR, key, body, evidence.told_at(cdr.last_updated.at, now)[0])
         if stored is not None and stored.body != body:
             raise Unreadable(
                 "cdrs", "charge_record_changed", body, "a charge record with this id exists and differs"
@@ -267,10 +297,11 @@ class Intake:
             cdr.cdr_location.id,
             cdr.cdr_location.evse_uid,
             cdr.cdr_token.uid,
-            cdr.start_date_time.at,
+            evidence.told_at(cdr.start_date_time.at, now)[0],
             cdr.session_id,
         )
-        await self._route(link, owner, [evidence.of_charge_record(cdr, owner.attempt_id if owner else None)])
+        found = evidence.of_charge_record(cdr, owner.attempt_id if owner else None, now)
+        await self._route(link, owner, [found])
         return key
 
     async def _owner(
@@ -333,6 +364,29 @@ class Intake:
                 [RoutedEvidence(tenant_id=link.tenant_id, evidence=found, stop_id=sent.stop_id)]
             )
         return True
+
+
+def _known(stored: StoredObject | None) -> Location | None:
+    """A stored location; None where it was kept before it was read as strictly as today."""
+    try:
+        return Location.model_validate(stored.body) if stored is not None else None
+    except ValidationError:
+        return None
+
+
+def _since(mark: StoredObject | None) -> datetime | None:
+    since = mark.body.get("since") if mark is not None else None
+    return datetime.fromisoformat(str(since)) if since else None
+
+
+def _vanished(link: PartnerLink, before: Location | None, after: Location) -> list[Charger]:
+    """Connectors that the location has no more: not planned from now on."""
+    gone = evse_news.vanished(before, after)
+    try:
+        found = chargers_of(link, gone, {}, vanished=True) if gone is not None else []
+    except Unmappable:
+        return []  # they were none of ours
+    return [charger for charger, _ in found]
 
 
 def may_use(link: PartnerLink) -> bool:

@@ -10,6 +10,7 @@ from typing import Final
 from connectors.ocpi.enums import EvseStatus, TariffDimension
 from connectors.ocpi.objects import Connector, Evse, GeoLocation, Location, Tariff
 from connectors.ocpi.ports import ChargerAddress, PartnerLink
+from models.base import FIRST_INSTANT
 from models.charger import Charger, ConnectorStatus, Protocol, TariffTerms
 from models.place import Place
 from models.vehicle import ConnectorStandard
@@ -147,6 +148,7 @@ def _charger(
     remote = evse.capabilities is None or _REMOTE_START in evse.capabilities
     # Short digits only: int() of a long id would be no connector number, and slow.
     number = int(connector.id) if re.fullmatch(r"[0-9]{1,6}", connector.id) else index + 1
+    is_dated = evse.last_updated.at >= FIRST_INSTANT
     always = location.opening_times.twentyfourseven if location.opening_times else None
     return Charger(
         charger_id=charger_id_for(location.country_code, location.party_id, evse.uid, connector.id),
@@ -163,7 +165,8 @@ def _charger(
         power_kw=_power_kw(connector),
         tariff=tariff,
         status=status_of(evse.status),
-        status_at=evse.last_updated.at,
+        # Some feeds leave the EVSE's own time at its default.
+        status_at=evse.last_updated.at if is_dated else location.last_updated.at,
         open_always=always,
         plannable=not vanished and evse.status not in _OUT_OF_PLAN,
     )

@@ -219,6 +219,7 @@ class Cdr(Wire):
     total_energy: Number
     total_time: Number
     total_parking_time: Number | None = None
+    remark: str | None = None
     credit: bool | None = None
     credit_reference_id: CiString | None = None
     last_updated: Instant

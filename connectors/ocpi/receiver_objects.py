@@ -9,8 +9,8 @@ from fastapi import Response
 from connectors.ocpi.exchange import Exchange, Handler, Refusal, envelope
 from connectors.ocpi.intake import CDR, LOCATION, SESSION, TARIFF, object_key
 from connectors.ocpi.merge import PatchRefused, child, merged, newer, patch_instant, with_child
-from connectors.ocpi.objects import Location, Session
-from models.charger import Charger
+from connectors.ocpi.objects import Session
+from connectors.ocpi.ports import StoredObject
 
 
 def _unknown() -> Refusal:
@@ -93,11 +93,8 @@ async def change_location(exchange: Exchange) -> Response:
         patch_instant(body)
     except PatchRefused as error:
         raise Refusal(2001, str(error)) from error
-    intake, link = exchange.intake, exchange.link
-    changed: tuple[Location, list[Charger]] | None = None
-    async with intake.store.unit(link) as unit:
-        await unit.lock(f"{LOCATION}:{key}")
-        stored = await unit.get(LOCATION, key)
+
+    def change(stored: StoredObject | None) -> dict[str, Any] | None:
         if stored is None:
             raise _unknown()
         try:
@@ -106,16 +103,14 @@ async def change_location(exchange: Exchange) -> Response:
             if is_patch:
                 raise
             current = {}  # a PUT adds what is not there
-        stale = newer(current.get("last_updated"), body["last_updated"])
-        if not stale:
-            entry = merged(current, body) if is_patch else body
-            whole = _put_inside(exchange, stored.body, entry)
-            changed = await intake.changed_location(link, unit, key, whole)
-    if changed is None:
-        await intake.set_aside(link, "locations", "older_than_stored", body, key)
-        return envelope(message="older than what is stored; kept aside")
-    await intake.publish_changes(link, stored.body, *changed)
-    return envelope()
+        if newer(current.get("last_updated"), body["last_updated"]):
+            return None
+        return _put_inside(exchange, stored.body, merged(current, body) if is_patch else body)
+
+    if await exchange.intake.change_location(exchange.link, key, change):
+        return envelope()
+    await exchange.intake.set_aside(exchange.link, "locations", "older_than_stored", body, key)
+    return envelope(message="older than what is stored; kept aside")
 
 
 # --- tariffs -----------------------------------------------------------------------------------------------

@@ -88,7 +88,10 @@ def _parse_instant(value: str) -> datetime:
         if _OFFSET.search(text):
             raise ValueError("time with an unreadable offset")
         return parsed.replace(tzinfo=UTC)
-    return parsed.astimezone(UTC)
+    try:
+        return parsed.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("time beyond the calendar") from None
 
 
 def _to_decimal(value: object) -> object:

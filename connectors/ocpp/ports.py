@@ -71,6 +71,11 @@ class TransactionFacts(Message):
         return self.ended_at is not None and not is_lost(self.reason)
 
     @property
+    def generation(self) -> str:
+        """Only 2.x names its transactions itself."""
+        return "ocpp2.0.1" if self.transaction_ref else "ocpp1.6"
+
+    @property
     def session_ref(self) -> str:
         """What a stop command needs: the 2.x transaction id, or ours in 1.6."""
         return self.transaction_ref or str(self.transaction_id)
@@ -117,6 +122,7 @@ class EndOfTransaction:
     meter_stop_wh: float | None
     reason: str
     findings: tuple[str, ...] = ()
+    clock_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +155,25 @@ class House(Protocol):
         """The station as it is set now: an operator may have changed it since it connected."""
         ...
 
-    async def claim(self, station: StationInfo, generation: str, version: str) -> None: ...
+    async def claim(self, station: StationInfo, generation: str, version: str) -> datetime | None:
+        """Returns since when it was away, where stops were told so (`went_away`)."""
+        ...
 
     async def release(self, station: StationInfo, generation: str) -> None: ...
+
+    async def went_away(
+        self, station: StationInfo, generation: str, since: datetime, evidence: list[RoutedEvidence]
+    ) -> bool:
+        """The evidence that the station is away, unless a newer connection holds it by now (False)."""
+        ...
+
+    async def came_back(self, station: StationInfo, since: datetime, evidence: list[RoutedEvidence]) -> None:
+        """The end of the absence that began `since`, and its evidence, in one commit."""
+        ...
+
+    async def expects_start(self, station: StationInfo, connector_number: int, at: datetime) -> bool:
+        """Whether an attempt of ours waits for its start at the connector."""
+        ...
 
     async def knows_token(self, station: StationInfo, token: str) -> bool:
         """A token of an attempt of ours at this station, or strangers may charge there."""

@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from connectors.ocpp import commands
+from connectors.ocpp.absence import Absences
 from connectors.ocpp.connection import BEFORE_ACCEPTED, TABLES, Connection
 from connectors.ocpp.door.entry import Door, entry_of
 from connectors.ocpp.greeting import greet
@@ -47,7 +48,8 @@ class Gateway:
     """Serves `/ocpp/<station id>`; the connection table of one process.
 
     `transfer_hosts`: where firmware may come from and logs may go to. `behind_tls_proxy`: a proxy in front
-    ends TLS and says so in X-Forwarded-Proto; without one that header is anybody's word and is not read."""
+    ends TLS and says so in X-Forwarded-Proto; without one that header is anybody's word and is not read.
+    `away_after_s`: a station that is back by then was never away, as far as stops are told."""
 
     def __init__(
         self,
@@ -57,12 +59,14 @@ class Gateway:
         transfer_hosts: Collection[str] = (),
         behind_tls_proxy: bool = False,
         ping_interval_s: float = 30.0,
+        away_after_s: float = 5.0,
     ) -> None:
         self._house = house
         self._interval_s = meter_evidence_interval_s
         self._transfer_hosts = frozenset(transfer_hosts)
         self._ping_s = ping_interval_s
         self._connections: dict[str, Connection] = {}
+        self._absences = Absences(away_after_s, self._is_held, self._connections.__contains__)
         self._watches: dict[str, Watch] = {}
         self._servers: list[Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -110,7 +114,9 @@ class Gateway:
         return int(next(iter(server.sockets)).getsockname()[1])
 
     async def stop(self) -> None:
-        """Going away (1001): stations reconnect elsewhere at once."""
+        """Going away (1001): stations reconnect elsewhere at once. That they are away is our doing, and
+        nobody is told so."""
+        self._absences.close()
         for server in self._servers:
             server.close()
         for server in self._servers:
@@ -138,8 +144,10 @@ class Gateway:
             self._replace(older, mine.generation)
         mine.rpc.watch = self._watches.get(station_id)
         try:
-            await self._house.claim(entry.station, mine.generation, mine.version)
+            away_since = await self._house.claim(entry.station, mine.generation, mine.version)
             mine.is_claimed = True
+            if away_since is not None:
+                self._spawn(self._absences.ended(mine, away_since))
             noted = self._note(mine, StationEventKind.CONNECTED, {"address": entry.address})
             greeting = self._spawn(greet(mine))
             try:
@@ -149,7 +157,7 @@ class Gateway:
                 await asyncio.wait([noted])  # the log keeps the order
         finally:
             mine.rpc.close()
-            if self._connections.get(station_id) is mine:
+            if self._is_held(mine):
                 del self._connections[station_id]
                 await self._farewell(mine)
 
@@ -216,12 +224,15 @@ class Gateway:
     async def _farewell(self, mine: Connection) -> None:
         body: dict[str, object] = {"reason": "closed", "code": mine.socket.close_code}
         noted = self._note(mine, StationEventKind.DISCONNECTED, body)
+        self._spawn(self._absences.lost(mine))
         try:
             await self._house.release(mine.session.station, mine.generation)
-            await mine.session.went_offline()
         except Exception as error:  # noqa: BLE001  an outage of the store must not keep a dead socket alive
             _log.warning("route not released", error=type(error).__name__)
         await asyncio.wait([noted])
+
+    def _is_held(self, connection: Connection) -> bool:
+        return self._connections.get(connection.session.station.station_id) is connection
 
     def _note(self, mine: Connection, kind: StationEventKind, body: dict[str, object]) -> asyncio.Task[None]:
         """Who came, who went, and who took whose place: for the audit. Nobody need wait for it."""

@@ -6,33 +6,30 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from connectors.ocpp.connectors import Connectors, Report
+from connectors.ocpp.evidence import of_contact, of_end, of_transaction
 from connectors.ocpp.ports import (
     LOST,
-    ConnectorFacts,
     EndOfTransaction,
     House,
     StartOfTransaction,
     StationInfo,
     Told,
     TransactionFacts,
-    is_lost,
 )
-from connectors.ocpp.truth.connector_state import ConnectorState, ConnectorTrack
+from connectors.ocpp.truth.clock import CLAMPED
+from connectors.ocpp.truth.connector_state import ConnectorTrack
+from connectors.ocpp.truth.flow import Flow, FlowState
 from connectors.ocpp.truth.meter import Sample
 from connectors.ocpp.truth.register import Reading, Register
 from connectors.ocpp.wire.rpc import Rpc
 from connectors.ocpp.wire.schemas import Json
 from connectors.ports import RoutedEvidence
-from models.evidence import Evidence, EvidenceKind, EvidenceSource
-from models.reason_catalogue import (
-    from_ocpp16_stop_reason,
-    from_ocpp201_stopped_reason,
-    from_ocpp201_trigger,
-)
-from models.reason_codes import Phase, ReasonCode
+from models.evidence import EvidenceKind
+from models.reason_catalogue import from_ocpp201_trigger
+from models.reason_codes import Phase
 from models.station import Admission, StationEvent, StationEventKind, StationIdentity
 
-_FLOWS_KWH, _FLOWS_KW = 0.01, 0.1
 STALE_AFTER = timedelta(minutes=10)
 """How long a connector is free, or has another transaction, before an end that was not told is given up."""
 
@@ -40,12 +37,12 @@ STALE_AFTER = timedelta(minutes=10)
 class OpenTransaction:
     """A transaction under way, with what its register has shown and what the stop was told last."""
 
-    __slots__ = ("facts", "flowing", "register", "told_at")
+    __slots__ = ("facts", "flow", "register", "told_at")
 
     def __init__(self, facts: TransactionFacts, register: Register) -> None:
         self.facts = facts
         self.register = register
-        self.flowing = register.taken_wh > _FLOWS_KWH * 1000
+        self.flow = Flow(register.taken_wh)
         self.told_at: datetime | None = None
 
 
@@ -66,7 +63,7 @@ class StationSession:
         self.identity: StationIdentity = station.identity
         self.admission = station.settings.admission
         self.booted: asyncio.Event | None = None
-        self.connectors: dict[int, ConnectorTrack] = {}
+        self.connectors = Connectors(house)
         self.on_meter: Callable[[int, list[Json]], None] | None = None
         """Told of each connector's meter values where there are limits to be seen obeyed."""
         self._interval_s = meter_evidence_interval_s
@@ -88,6 +85,8 @@ class StationSession:
             found = await self.house.open_transactions(self.station)
             loaded = {facts.transaction_id: OpenTransaction(facts, register) for facts, register in found}
             self._open = {**loaded, **(self._open or {})}
+            for one in loaded.values():
+                self.connectors.ours(self.station, one.facts)
         return self._open
 
     async def at_connector(self, number: int) -> OpenTransaction | None:
@@ -137,13 +136,21 @@ class StationSession:
             loaded = {f.transaction_id: r for f, r in await self.house.open_transactions(self.station)}
             mine.register = loaded.get(facts.transaction_id, mine.register)
         mine.facts = facts
+        self.connectors.ours(self.station, facts)
+        self.connectors.stranger_told(self.station, facts, start)
         return mine
 
     def _start_evidence(self, facts: TransactionFacts, start: StartOfTransaction) -> list[RoutedEvidence]:
-        return self._evidence(facts, EvidenceKind.SESSION_STARTED, start.started_at, energy_kwh=0.0)
+        if facts.attempt_id is None:
+            return self.connectors.stranger(self.station, facts, start)
+        kind, detail = EvidenceKind.SESSION_STARTED, "" if start.clock_known else CLAMPED
+        return of_transaction(self.station, facts, kind, start.started_at, energy_kwh=0.0, detail=detail)
 
-    async def metered(self, transaction: OpenTransaction, samples: list[Sample], told: list[Told]) -> None:
-        """Progress of a transaction; told to the stop at the turn to flowing, then once per interval."""
+    async def metered(
+        self, transaction: OpenTransaction, samples: list[Sample], told: list[Told], *, paused: bool = False
+    ) -> None:
+        """Progress of a transaction; told to the stop at each turn to flowing, then once per interval.
+        `paused`: the station says so with these samples, whatever they show."""
         facts, register = transaction.facts, transaction.register
         evidence: list[RoutedEvidence] = []
         for sample in samples:
@@ -151,10 +158,11 @@ class StationSession:
                 register.read(Reading(sample.at, sample.register_wh, sample.unit_known))
             elif sample.power_kw is None:
                 continue
-            kind = self._news(transaction, sample)
+            kind = self._progress_of(transaction, sample, paused)
             if kind is not None:
                 transaction.told_at = sample.at
-                evidence += self._evidence(
+                evidence += of_transaction(
+                    self.station,
                     facts,
                     kind,
                     sample.at,
@@ -164,11 +172,9 @@ class StationSession:
                 )
         await self.house.record(self.station, told, evidence)
 
-    def _news(self, transaction: OpenTransaction, sample: Sample) -> EvidenceKind | None:
-        taken_kwh = transaction.register.taken_kwh or 0.0
-        flows = taken_kwh > _FLOWS_KWH or (sample.power_kw or 0.0) > _FLOWS_KW
-        if flows and not transaction.flowing:
-            transaction.flowing = True
+    def _progress_of(self, transaction: OpenTransaction, sample: Sample, paused: bool) -> EvidenceKind | None:
+        taken_wh = transaction.register.taken_wh
+        if not paused and transaction.flow.shows(sample.at, taken_wh, sample.power_kw):
             return EvidenceKind.ENERGY_FLOWING
         told_at = transaction.told_at
         # Either way: a clock that was set back must not silence the session until it has caught up.
@@ -178,27 +184,13 @@ class StationSession:
 
     async def ended(self, facts: TransactionFacts, end: EndOfTransaction, told: list[Told]) -> None:
         """The first end that the station tells stands."""
-        await self.house.end(self.station, facts, end, told, self._end_evidence)
+        detail = "" if end.clock_known else CLAMPED
+        await self.house.end(self.station, facts, end, told, lambda done: of_end(self.station, done, detail))
         (await self.open_transactions()).pop(facts.transaction_id, None)
 
     async def late(self, facts: TransactionFacts, told: list[Told]) -> None:
         """Told after the end: it counts for the energy where it was measured before, and reopens nothing."""
-        await self.house.late(self.station, facts, told, self._end_evidence)
-
-    def _end_evidence(self, done: TransactionFacts) -> list[RoutedEvidence]:
-        if done.ended_at is None:
-            return []
-        generation, _, word = done.reason.partition(":")
-        reason_of = from_ocpp16_stop_reason if generation == "ocpp1.6" else from_ocpp201_stopped_reason
-        lost = ReasonCode.SUSTAIN_CONTACT_LOST if is_lost(done.reason) else None
-        return self._evidence(
-            done,
-            EvidenceKind.SESSION_ENDED,
-            done.ended_at,
-            energy_kwh=None if done.energy_wh is None else done.energy_wh / 1000,
-            reason=lost or reason_of(word, Phase.SUSTAIN),
-            vendor_code=done.reason,
-        )
+        await self.house.late(self.station, facts, told, lambda done: of_end(self.station, done, ""))
 
     async def end_stale(self, now: datetime) -> None:
         """Ends transactions whose end was never told: the connector has been free, or another transaction has
@@ -212,8 +204,7 @@ class StationSession:
         if one.facts.connector_number < 1:
             return False  # not told yet where it runs
         shown_at = max(one.facts.started_at, one.register.at or one.facts.started_at)
-        track = self.connectors.get(one.facts.connector_number)
-        free_since = track.since if track is not None and track.state is ConnectorState.FREE else None
+        free_since = self.connectors.free_since(one.facts.connector_number)
         if free_since is not None and shown_at <= free_since <= now - STALE_AFTER:
             return True
         return any(
@@ -225,143 +216,73 @@ class StationSession:
     async def end_lost(self, one: OpenTransaction) -> None:
         """Its end was not told, and will hardly come."""
         at = max(one.facts.started_at, one.register.at or one.facts.started_at)
-        generation = "ocpp2.0.1" if one.facts.transaction_ref else "ocpp1.6"
-        end = EndOfTransaction(at, None, f"{generation}:{LOST}", ("end_not_told",))
+        end = EndOfTransaction(at, None, f"{one.facts.generation}:{LOST}", ("end_not_told",))
         await self.ended(one.facts, end, [])
 
     async def given_up(self, transaction: OpenTransaction, at: datetime, trigger: str) -> None:
         """2.x: the transaction goes on, and will never charge. It ends when the vehicle leaves, for a stop
         far too late."""
-        phase = Phase.SUSTAIN if transaction.flowing else Phase.CONFIRM
-        evidence = self._evidence(
-            transaction.facts,
-            EvidenceKind.SESSION_INVALID,
-            at,
-            reason=from_ocpp201_trigger(trigger, phase),
-            vendor_code=f"ocpp2.0.1:{trigger}",
+        phase = Phase.SUSTAIN if transaction.flow.has_flowed else Phase.CONFIRM
+        await self._tell(
+            of_transaction(
+                self.station,
+                transaction.facts,
+                EvidenceKind.SESSION_INVALID,
+                at,
+                reason=from_ocpp201_trigger(trigger, phase),
+                vendor_code=f"ocpp2.0.1:{trigger}",
+            )
         )
+
+    async def flow_said(
+        self, transaction: OpenTransaction, word: str, at: datetime, detail: str = ""
+    ) -> None:
+        """Charging, SuspendedEV or SuspendedEVSE: a chargingState (2.x), or the connector's status (1.6).
+        Told to the stop where it is a turn."""
+        flow, kind = transaction.flow, _FLOW_KIND.get(word)
+        if kind is None:
+            return
+        turned = flow.charges(at) if word == "Charging" else flow.pauses(_PAUSES[word], at)
+        if turned:
+            energy_kwh = transaction.register.taken_kwh
+            await self._tell(
+                of_transaction(
+                    self.station, transaction.facts, kind, at, energy_kwh=energy_kwh, detail=detail
+                )
+            )
+
+    async def _tell(self, evidence: list[RoutedEvidence]) -> None:
         if evidence:
             await self.house.record(self.station, [], evidence)
-
-    async def suspended(self, facts: TransactionFacts, at: datetime, *, by_vehicle: bool) -> None:
-        kind = EvidenceKind.SUSPENDED_BY_VEHICLE if by_vehicle else EvidenceKind.SUSPENDED_BY_CHARGER
-        evidence = self._evidence(facts, kind, at)
-        if evidence:
-            await self.house.record(self.station, [], evidence)
-
-    def _evidence(
-        self,
-        facts: TransactionFacts,
-        kind: EvidenceKind,
-        at: datetime,
-        *,
-        energy_kwh: float | None = None,
-        power_kw: float | None = None,
-        soc: float | None = None,
-        reason: ReasonCode | None = None,
-        vendor_code: str = "",
-    ) -> list[RoutedEvidence]:
-        """Evidence about a transaction that an attempt of ours asked for; others are none of ours."""
-        if facts.attempt_id is None:
-            return []
-        once = kind in (EvidenceKind.SESSION_STARTED, EvidenceKind.SESSION_ENDED)
-        mark = "" if once else f":{at.isoformat()}"
-        evidence = Evidence(
-            event_id=f"ocpp:{self.station.station_id}:{facts.transaction_id}:{kind}{mark}",
-            source=EvidenceSource.OCPP,
-            kind=kind,
-            observed_at=at,
-            attempt_id=facts.attempt_id,
-            charger_id=self.station.connectors.get(facts.connector_number),
-            session_ref=facts.session_ref,
-            energy_kwh=energy_kwh,
-            power_kw=power_kw,
-            soc_percent=soc,
-            reason=reason,
-            vendor_code=vendor_code,
-        )
-        return [self._routed(evidence, facts.stop_id)]
-
-    def _routed(self, evidence: Evidence, stop_id: str | None) -> RoutedEvidence:
-        return RoutedEvidence(tenant_id=self.station.tenant_id, evidence=evidence, stop_id=stop_id)
 
     # --- connectors -------------------------------------------------------------------------------------
 
     def track(self, number: int) -> ConnectorTrack:
         """As this connection has heard it, from where the one before left off."""
-        track = self.connectors.get(number)
-        if track is None:
-            track = self.connectors[number] = ConnectorTrack(self.station.seen.get(number))
-        return track
+        return self.connectors.track(self.station, number)
 
-    async def connector(
-        self,
-        number: int,
-        word: str,
-        at: datetime,
-        *,
-        fault: ReasonCode | None = None,
-        vendor_code: str = "",
-    ) -> None:
-        """A connector's status: for planning, and as evidence where it says that a vehicle was plugged in or
-        that the connector faulted. What is older than the last report is history and says nothing."""
-        track = self.track(number)
-        if not track.report(word, at, vendor_code):
-            return
-        charger_id = self.station.connectors.get(number)
-        if charger_id is None:
-            return
-        evidence: list[RoutedEvidence] = []
-        # 2.x has one word for all that is not free: plugged in is what it says first.
-        plugged = word in ("Preparing", "Occupied")
-        if fault is not None or plugged:
-            open_one = await self.at_connector(number) if fault else None
-            facts = open_one.facts if open_one else None
-            found = Evidence(
-                event_id=f"ocpp:{self.station.station_id}:{number}:{track.status}:{at.isoformat()}",
-                source=EvidenceSource.OCPP,
-                kind=EvidenceKind.CONNECTOR_FAULTED if fault else EvidenceKind.PLUGGED_IN,
-                observed_at=at,
-                attempt_id=facts.attempt_id if facts else None,
-                charger_id=charger_id,
-                reason=fault,
-                vendor_code=vendor_code if fault else "",
-            )
-            evidence.append(self._routed(found, facts.stop_id if facts else None))
-        await self.house.connector(self.station, self._facts_of(number, track), evidence)
+    async def connector(self, number: int, report: Report) -> None:
+        """A connector's status. What is older than the last report is history and says nothing."""
+        is_taken = self.track(number).report(report.word, report.at, report.fault_code)
+        if is_taken and number in self.station.connectors:
+            newest = await self.at_connector(number)
+            await self.connectors.report(self.station, number, report, newest.facts if newest else None)
 
-    async def charging_state(self, number: int, word: str, at: datetime) -> None:
-        """2.x tells within the transaction what 1.6 tells in the status."""
-        track = self.track(number)
-        before = track.state
-        if track.charging_state(word, at) and track.state is not before:
-            await self.house.connector(self.station, self._facts_of(number, track), [])
+    # --- contact --------------------------------------------------------------------------------------------
 
-    def _facts_of(self, number: int, track: ConnectorTrack) -> ConnectorFacts | None:
-        charger_id = self.station.connectors.get(number)
-        if charger_id is None or track.at is None or track.since is None:
-            return None
-        if track.state is ConnectorState.UNKNOWN:
-            return None
-        return ConnectorFacts(
-            charger_id=charger_id,
-            status=track.status,
-            status_at=track.at,
-            state_since=track.since,
-            changes_last_hour=track.changes_last_hour(track.at),
-            fault_code=track.fault_code,
-        )
+    async def went_away(self, generation: str, since: datetime) -> bool:
+        """Its socket is lost, and no other has taken its place: for our sessions, which go on without us, and
+        for stops on their way. False where it is back by now."""
+        under_way = [one.facts for one in (await self.open_transactions()).values()]
+        kind, mark = EvidenceKind.STATION_OFFLINE, since.isoformat()
+        evidence = of_contact(self.station, under_way, kind, since, mark)
+        return await self.house.went_away(self.station, generation, since, evidence)
 
-    async def went_offline(self) -> None:
-        """Its open sessions go on without us: said once, so that an operator sees why nothing moves."""
-        now = datetime.now(UTC)
-        evidence = [
-            item
-            for transaction in (await self.open_transactions()).values()
-            for item in self._evidence(transaction.facts, EvidenceKind.STATION_OFFLINE, now)
-        ]
-        if evidence:
-            await self.house.record(self.station, [], evidence)
+    async def came_back(self, since: datetime, at: datetime) -> None:
+        """The end of an absence that was told. `since`: when it began."""
+        under_way = [one.facts for one in (await self.open_transactions()).values()]
+        kind, mark = EvidenceKind.STATION_ONLINE, since.isoformat()
+        await self.house.came_back(self.station, since, of_contact(self.station, under_way, kind, at, mark))
 
     # --- the station itself -----------------------------------------------------------------------------
 
@@ -369,3 +290,11 @@ class StationSession:
         """A line of the station's log."""
         event = StationEvent(kind=kind, observed_at=at or datetime.now(UTC), body=body)
         await self.house.note(self.station, event)
+
+
+_PAUSES = {"SuspendedEV": FlowState.PAUSED_BY_VEHICLE, "SuspendedEVSE": FlowState.PAUSED_BY_STATION}
+_FLOW_KIND = {
+    "Charging": EvidenceKind.ENERGY_FLOWING,
+    "SuspendedEV": EvidenceKind.SUSPENDED_BY_VEHICLE,
+    "SuspendedEVSE": EvidenceKind.SUSPENDED_BY_CHARGER,
+}

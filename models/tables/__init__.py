@@ -25,6 +25,7 @@ from models.tables.stops import (
     DecisionRow,
     EvidenceRow,
     OutboxRow,
+    SessionProgressRow,
     StopEventRow,
     StopRow,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "PolicyRow",
     "QuarantineRow",
     "RouteRow",
+    "SessionProgressRow",
     "StationCertificateRow",
     "StationEventRow",
     "StationRow",

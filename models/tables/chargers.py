@@ -17,6 +17,7 @@ class ChargerRow(TableRow, table=True):
     __table_args__ = (
         Index("ix_charger_place", "tenant_id", "latitude", "longitude"),
         Index("ix_charger_station", "tenant_id", "station_id"),
+        Index("ix_charger_site", "tenant_id", "site_id"),
     )
     tenant_id: str = Field(primary_key=True)
     charger_id: str = Field(primary_key=True)

@@ -12,13 +12,22 @@ from models.tables.columns import TableRow, document, instant
 
 
 class StopRow(TableRow, table=True):
-    """One stop as it stands (`view`), with the columns that lists and look-ups need."""
+    """One stop as it stands (`view`), with the columns that lists and look-ups need.
+
+    `run_id`: the run of its workflow that the row follows; empty until one has opened it, and
+    `released:<run>` once the stop was closed without its workflow. `began_at`: when a workflow opened it.
+    `seen_at`: when its workflow last wrote, or the reconciler last looked. `seq_offset`: event number in the
+    log minus number in the run; null while a run that took over has not told its first event.
+    `cancel_wanted`: a cancel (models.stop.CancelRequest) that no worker has taken yet."""
 
     __table_args__ = (
         UniqueConstraint("tenant_id", "business_key", name="uq_stop_business_key"),
         Index("ix_stop_list", "tenant_id", "created_at", "stop_id"),
         Index("ix_stop_live_vehicle", "tenant_id", "vehicle_id", postgresql_where=text("outcome IS NULL")),
         Index("ix_stop_live_charger", "tenant_id", "charger_id", postgresql_where=text("outcome IS NULL")),
+        Index(
+            "ix_stop_live_telematics", "tenant_id", "telematics_id", postgresql_where=text("outcome IS NULL")
+        ),
     )
     stop_id: str = Field(primary_key=True)
     tenant_id: str
@@ -32,10 +41,16 @@ class StopRow(TableRow, table=True):
     charger_id: str | None = None
     fingerprint: str
     version: int
+    run_id: str = Field(default="", sa_column_kwargs={"server_default": ""})
+    began_at: datetime | None = instant(nullable=True)
+    seen_at: datetime = instant(default_now=True)
+    seq_offset: int | None = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    last_seq: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     created_at: datetime = instant()
     updated_at: datetime = instant()
     view: dict[str, Any] = document()
     request: dict[str, Any] | None = document(nullable=True)
+    cancel_wanted: dict[str, Any] | None = document(nullable=True)
 
 
 class StopEventRow(TableRow, table=True):
@@ -67,14 +82,25 @@ class OutboxRow(TableRow, table=True):
 
 
 class AttemptRow(TableRow, table=True):
-    """An attempt's intent, written before anything is sent. `live` holds vehicle and connector."""
+    """An attempt's intent, written before anything is sent.
+
+    `holds_vehicle`: it is the one that is wanted. `holds_charger`: a session of its may occupy the connector.
+    `start_counted`: what came of its start was counted for ranking."""
 
     __table_args__ = (
         Index(
-            "uq_attempt_live_vehicle", "tenant_id", "vehicle_id", unique=True, postgresql_where=text("live")
+            "uq_attempt_holds_vehicle",
+            "tenant_id",
+            "vehicle_id",
+            unique=True,
+            postgresql_where=text("holds_vehicle"),
         ),
         Index(
-            "uq_attempt_live_charger", "tenant_id", "charger_id", unique=True, postgresql_where=text("live")
+            "uq_attempt_holds_charger",
+            "tenant_id",
+            "charger_id",
+            unique=True,
+            postgresql_where=text("holds_charger"),
         ),
         Index("ix_attempt_start", "tenant_id", "station_id", "token_uid"),
         Index("ix_attempt_remote_start", "tenant_id", "station_id", "remote_start_id"),
@@ -93,7 +119,9 @@ class AttemptRow(TableRow, table=True):
     session_ref: str | None = None
     state: str
     reason: str | None = None
-    live: bool = True
+    holds_vehicle: bool = True
+    holds_charger: bool = True
+    start_counted: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     opened_at: datetime = instant()
     window_ends_at: datetime = instant()
     body: dict[str, Any] = document()
@@ -125,14 +153,34 @@ class CommandRow(TableRow, table=True):
 
 
 class EvidenceRow(TableRow, table=True):
-    """Evidence as heard. Without a stop it is kept, not delivered."""
+    """Evidence as heard, once for each stop it concerns. Without a stop it is kept, not delivered.
+
+    `claimed_until`: a process is telling the stop. `next_try_at`: after failed tries. `quarantined_at`: it
+    cannot be read; nobody tries again until somebody says so."""
 
     __table_args__ = (
-        UniqueConstraint("tenant_id", "event_id", name="uq_evidence_event"),
+        UniqueConstraint(
+            "tenant_id", "event_id", "stop_id", name="uq_evidence_event", postgresql_nulls_not_distinct=True
+        ),
         Index(
             "ix_evidence_due",
             "position",
-            postgresql_where=text("delivered_at IS NULL AND stop_id IS NOT NULL"),
+            postgresql_where=text("delivered_at IS NULL AND stop_id IS NOT NULL AND quarantined_at IS NULL"),
+        ),
+        # Meters are most of the table, and nobody looks around for them.
+        Index(
+            "ix_evidence_charger",
+            "tenant_id",
+            "charger_id",
+            "observed_at",
+            postgresql_where=text("charger_id IS NOT NULL AND kind <> 'meter'"),
+        ),
+        Index(
+            "ix_evidence_vehicle",
+            "tenant_id",
+            "telematics_id",
+            "observed_at",
+            postgresql_where=text("telematics_id IS NOT NULL AND kind <> 'meter'"),
         ),
     )
     position: int | None = Field(
@@ -142,8 +190,59 @@ class EvidenceRow(TableRow, table=True):
     event_id: str
     stop_id: str | None = Field(default=None, index=True)
     attempt_id: str | None = None
+    charger_id: str | None = None
+    telematics_id: str | None = None
     kind: str
     observed_at: datetime = instant()
     received_at: datetime = instant(default_now=True)
     delivered_at: datetime | None = instant(nullable=True)
+    tries: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    next_try_at: datetime | None = instant(nullable=True)
+    claimed_until: datetime | None = instant(nullable=True)
+    quarantined_at: datetime | None = instant(nullable=True)
+    quarantine_reason: str = Field(default="", sa_column_kwargs={"server_default": ""})
     body: dict[str, Any] = document()
+
+
+class SessionProgressRow(TableRow, table=True):
+    """The live figures of one followed session, its goal, and the turns that were told of it.
+
+    By our own clock: followed, began, progress, heard, silent_told. By the peer's: sampled, suspended."""
+
+    __table_args__ = (
+        Index("ix_session_progress_stop", "tenant_id", "stop_id"),
+        # No column that every meter changes: its updates stay within the page.
+        Index(
+            "ix_session_progress_watched",
+            "tenant_id",
+            postgresql_where=text("began_at IS NOT NULL AND NOT ended AND NOT given_up"),
+        ),
+    )
+    attempt_id: str = Field(primary_key=True)
+    tenant_id: str
+    stop_id: str
+    target_kwh: float
+    target_soc_percent: float
+    stall_s: float
+    goal_number: int = Field(default=1, sa_column_kwargs={"server_default": "1"})
+    followed_at: datetime = instant(default_now=True)
+    began_at: datetime | None = instant(nullable=True)
+    energy_kwh: float = Field(default=0.0, sa_column_kwargs={"server_default": "0"})
+    power_kw: float | None = None
+    soc_percent: float | None = None
+    sampled_at: datetime | None = instant(nullable=True)
+    heard_at: datetime | None = instant(nullable=True)
+    progress_at: datetime | None = instant(nullable=True)
+    progress_kwh: float = Field(default=0.0, sa_column_kwargs={"server_default": "0"})
+    progress_soc_percent: float | None = None
+    suspended_at: datetime | None = instant(nullable=True)
+    start_told: bool = Field(default=False, sa_column_kwargs={"server_default": "false"})
+    flowing: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    ended: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    given_up: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    flows_told: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    halves_told: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    goal_told: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    late_told: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    silences_told: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    silent_told_at: datetime | None = instant(nullable=True)

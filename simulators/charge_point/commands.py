@@ -78,7 +78,7 @@ class Commands:
                 case "RemoteStartTransaction" | "RequestStartTransaction":
                     return await self._start(payload)
                 case "RemoteStopTransaction" | "RequestStopTransaction":
-                    return self._stop(str(payload["transactionId"]))
+                    return await self._stop(str(payload["transactionId"]))
                 case _:
                     reply = self.device.answer(action, payload)
                     self._station.memory.keep("device", self.device.snapshot())
@@ -107,10 +107,14 @@ class Commands:
                         await connector.session.told.wait()
         return {"status": "Accepted" if accepted else "Rejected"}
 
-    def _stop(self, key: str) -> Answer:
+    async def _stop(self, key: str) -> Answer:
         # Every connector is asked; the one that knows the transaction writes it down.
         connectors = list(self._station.connectors.values())
         chosen = next((c for c in connectors if _holds(c, key)), connectors[0])
+        if chosen.strike(FaultKind.STOP_DROPPED):
+            return None
+        if late := chosen.strike(FaultKind.STOP_LATE):
+            await asyncio.sleep(late.delay_s)
         return {"status": "Accepted" if chosen.remote_stop(key) else "Rejected"}
 
     # --- the device's hooks -----------------------------------------------------------------------------

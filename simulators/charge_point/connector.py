@@ -45,6 +45,7 @@ class ConnectorTwin:
         self._plugged = asyncio.Event()
         self._unplugged = asyncio.Event()
         self.began = asyncio.Event()
+        self.paused = False
         self._stop_reason: str | None = None
         self._soc_percent = 0.0
         self._power_kw = 0.0
@@ -186,9 +187,20 @@ class ConnectorTwin:
         self._ledger.add(
             "command_stop", self.connector.charger_id, key=key, result="accepted" if known else "rejected"
         )
-        if known:
+        if known and self.strike(FaultKind.STOP_IGNORED) is None:
             self._stop_reason = "Remote"
         return known
+
+    def badge(self, token_uid: str) -> bool:
+        """Somebody starts at the station itself. False without a vehicle, and while it is in use."""
+        is_free = self._plug is not None and self.session is None and not self._starting
+        if is_free:
+            self._run(self._start(token_uid, None, 0.05))
+        return is_free
+
+    def end(self) -> None:
+        """The session ends, and the station does not say why."""
+        self.stop("Unsaid")
 
     def stop(self, reason: str) -> None:
         """The station's own wish, where a transaction runs."""
@@ -293,7 +305,7 @@ class ConnectorTwin:
         )
 
     def _offered_kw(self) -> float:
-        limit_kw = self._house.limit_kw(self.number)
+        limit_kw = 0.0 if self.paused else self._house.limit_kw(self.number)
         return (
             self.connector.power_kw if limit_kw is None else max(0.0, min(self.connector.power_kw, limit_kw))
         )

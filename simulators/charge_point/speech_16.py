@@ -87,6 +87,8 @@ class Teller16:
             "reason": fault_reason if reason == "Fault" else _REASONS.get(reason, reason),
             "idTag": session.token_uid,
         }
+        if reason == "Unsaid":
+            del body["reason"]
         if FaultKind.SIGNED_METER in session.faults:
             signed = samples_16(session, _IDLE, at, "Transaction.End")[:2]
             body["transactionData"] = [{"timestamp": at, "sampledValue": signed}]

@@ -114,10 +114,11 @@ class Teller2x:
     def ended(self, number: int, session: Session, reason: str, mrec: str) -> None:
         trigger = _TRIGGER.get(reason, "StopAuthorized")
         body = self._event(number, session, "Ended", trigger, "EVConnected")
-        fault_reason = _FAULT_STOPPED.get(mrec, "Other")
-        body["transactionInfo"]["stoppedReason"] = (
-            fault_reason if reason == "Fault" else _STOPPED.get(reason, reason)
-        )
+        if reason != "Unsaid":
+            fault_reason = _FAULT_STOPPED.get(mrec, "Other")
+            body["transactionInfo"]["stoppedReason"] = (
+                fault_reason if reason == "Fault" else _STOPPED.get(reason, reason)
+            )
         body["meterValue"] = [self._meter(session, Flow(0.0, None, 0.0, 0.0), "Transaction.End")]
         self._say(number, session, body)
         if number in self._streams:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from simulators.roaming.config import PartyConfig
 from simulators.roaming.push import Courier, Delivery
-from simulators.roaming.wire import cost_of, evse, evse_uid_of, stamp
+from simulators.roaming.wire import charge_record, cost_of, evse, evse_uid_of, stamp
 from simulators.twin import (
     ConnectorState,
     Fault,
@@ -22,6 +23,7 @@ from simulators.twin import (
     TwinPace,
 )
 
+_BUSY: Final = ("CHARGING", "RESERVED", "BLOCKED")
 _RESULT_AFTER_S: Final = 0.05
 _TIMEOUT_RESULT_AFTER_S: Final = 0.5
 
@@ -69,6 +71,7 @@ class EvseTwin:
         self.faults: list[Fault] = list(connector.faults)
         self.status, self.changed = "AVAILABLE", stamp()
         self.session: LiveSession | None = None
+        self.gone = self.paused = False
         self._party, self._pace, self._ledger, self._courier = party, pace, ledger, courier
         self._publish = publish
         self._plug: PlugIn | None = None
@@ -100,6 +103,8 @@ class EvseTwin:
         """False when another vehicle stands there."""
         if self._plug is not None and self._plug.vehicle_id != vehicle.vehicle_id:
             return False
+        if self._plug is None and self.session is None and self.status in _BUSY:
+            return False
         if self._plug is None:
             self._soc_percent = vehicle.soc_percent
         self._plug = vehicle
@@ -130,9 +135,28 @@ class EvseTwin:
         self._spawn(self._start(order))
 
     def stop_session(self, response_url: str) -> None:
-        if self.session is not None:
+        if self.strike(FaultKind.STOP_DROPPED):
+            return  # the charge point never hears of it
+        if late := self.strike(FaultKind.STOP_LATE):
+            self._spawn(self._stop_after(late.delay_s, response_url))
+            return
+        if self.session is not None and not self.strike(FaultKind.STOP_IGNORED):
             self.session.stop.set()
         self.answer(response_url, "ACCEPTED")
+
+    async def _stop_after(self, delay_s: float, response_url: str) -> None:
+        await asyncio.sleep(delay_s)
+        self.end()
+        self.answer(response_url, "ACCEPTED")
+
+    def end(self) -> None:
+        """The session ends; OCPI has no word for why."""
+        if self.session is not None:
+            self.session.stop.set()
+
+    def shift(self, status: str) -> None:
+        """The EVSE's status from now on, whatever stands there."""
+        self._set_status(status)
 
     def answer(self, response_url: str, result: str) -> None:
         """The asynchronous CommandResult."""
@@ -159,7 +183,9 @@ class EvseTwin:
             return self.answer(order.response_url, "REJECTED")
         if self.strike(FaultKind.OCCUPIED_ON_ARRIVAL) or self.session is not None or self._starting:
             return self.answer(order.response_url, "EVSE_OCCUPIED")
-        if self.status == "OUTOFORDER":
+        if self.status in _BUSY:
+            return self.answer(order.response_url, "EVSE_OCCUPIED")
+        if self.status != "AVAILABLE":
             return self.answer(order.response_url, "EVSE_INOPERATIVE")
         if self.strike(FaultKind.GOES_OFFLINE):
             return None  # the partner says yes and hears no more from its charge point
@@ -226,6 +252,9 @@ class EvseTwin:
         self._note("session_started", session.key, "", session)
         began = loop.time()
         while not session.stop.is_set():
+            if self.paused:
+                await self._rest(session)
+                continue
             step_s = self._step_s()
             if fault is not None:
                 step_s = min(step_s, began + fault.delay_s - loop.time())
@@ -242,6 +271,13 @@ class EvseTwin:
         broken = fault is not None and not session.stop.is_set() and self._step_s() > 0
         self._power_kw = 0.0
         self._close(session, "OUTOFORDER" if broken else "AVAILABLE")
+
+    async def _rest(self, session: LiveSession) -> None:
+        """Load management: no energy, and the session is told again as it stands."""
+        self._power_kw = 0.0
+        with suppress(TimeoutError):
+            await asyncio.wait_for(session.stop.wait(), self._pace.meter_interval_s)
+        self._change(session, kwh=session.body["kwh"])
 
     def _step_s(self) -> float:
         """Real seconds to the next meter value, or to the end of the charge if that comes first; 0 at its
@@ -268,7 +304,7 @@ class EvseTwin:
     def _close(self, session: LiveSession, status: str) -> None:
         cost, energy_kwh = cost_of(self.location, float(session.body["kwh"])), float(session.body["kwh"])
         self.session = None
-        record = self._record(session, cost)
+        record = charge_record(self.location, self.connector, session.body, session.simulated_s, cost)
         self._publish("cdrs", record)
         post = Delivery("POST", "cdrs", "", record, times=session.times)
         if session.reordered:
@@ -279,48 +315,6 @@ class EvseTwin:
             self._courier.send(self.uid, post)
         self._note("session_ended", session.key, status, session, energy_kwh)
         self._set_status(status)
-
-    def _record(self, session: LiveSession, cost: dict[str, float]) -> dict[str, Any]:
-        body, now = session.body, stamp()
-        hours = round(session.simulated_s / 3600, 4)
-        copied = ("country_code", "party_id", "start_date_time", "cdr_token", "auth_method", "currency")
-        return {
-            **{name: body[name] for name in copied},
-            "authorization_reference": body["authorization_reference"],
-            "id": f"C-{str(body['id'])[2:]}",
-            "end_date_time": now,
-            "session_id": body["id"],
-            "cdr_location": {
-                "id": self.location.location_id,
-                "address": "Ladeweg 1",
-                "city": self.location.city,
-                "country": "DEU",
-                "coordinates": {
-                    "latitude": f"{self.location.place.latitude:.6f}",
-                    "longitude": f"{self.location.place.longitude:.6f}",
-                },
-                "evse_uid": self.uid,
-                "evse_id": self.uid,
-                "connector_id": body["connector_id"],
-                "connector_standard": str(self.connector.standard),
-                "connector_format": "CABLE",
-                "connector_power_type": "DC",
-            },
-            "charging_periods": [
-                {
-                    "start_date_time": body["start_date_time"],
-                    "dimensions": [
-                        {"type": "ENERGY", "volume": body["kwh"]},
-                        {"type": "TIME", "volume": hours},
-                    ],
-                }
-            ],
-            "total_cost": cost,
-            "total_energy": body["kwh"],
-            "total_time": hours,
-            "total_parking_time": 0,
-            "last_updated": now,
-        }
 
     # --- telling the peer ----------------------------------------------------------------------------
 

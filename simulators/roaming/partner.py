@@ -15,9 +15,9 @@ from fastapi import HTTPException, Request
 
 from simulators.roaming.config import HandshakeFailed, Peer, RoamingConfig, header, token_of
 from simulators.roaming.evse import EvseTwin
-from simulators.roaming.push import Courier
+from simulators.roaming.push import Courier, Delivery
 from simulators.roaming.wire import evse_uid_of, location, stamp, tariff
-from simulators.twin import Ledger
+from simulators.twin import Ledger, TwinLocation
 
 _REGISTER_AGAIN_S: Final = 1.0
 
@@ -35,6 +35,7 @@ class Partner:
         self.objects: dict[str, dict[str, dict[str, Any]]] = {"sessions": {}, "cdrs": {}, "tokens": {}}
         self.courier = Courier(lambda: self.peer)
         self.since = stamp()
+        self._relisted: dict[str, str] = {}
         self.evses: dict[str, EvseTwin] = {}
         for twin in config.locations:
             for connector in twin.connectors:
@@ -49,16 +50,25 @@ class Partner:
         self.objects[kind][str(body["id"])] = body
 
     def locations(self) -> list[dict[str, Any]]:
-        """The locations as they stand."""
-        return [
-            location(
-                self.config.party,
-                twin,
-                [self.evses[evse_uid_of(twin, connector)].wire() for connector in twin.connectors],
-                self.since,
-            )
-            for twin in self.config.locations
-        ]
+        """The locations as they stand; one whose EVSEs have all vanished is not listed."""
+        return [self.location(twin) for twin in self.config.locations if self._listed(twin)]
+
+    def location(self, twin: TwinLocation) -> dict[str, Any]:
+        since = self._relisted.get(twin.location_id, self.since)
+        return location(self.config.party, twin, [evse.wire() for evse in self._listed(twin)], since)
+
+    def _listed(self, twin: TwinLocation) -> list[EvseTwin]:
+        evses = (self.evses[evse_uid_of(twin, connector)] for connector in twin.connectors)
+        return [evse for evse in evses if not evse.gone]
+
+    def vanish(self, charger_id: str, gone: bool) -> None:
+        """The EVSE is left out of its location, or listed again; the whole location is pushed."""
+        evse = self.by_charger(charger_id)
+        evse.gone = gone
+        self._relisted[evse.location.location_id] = stamp()
+        whole = self.location(evse.location)
+        path = f"{whole['country_code']}/{whole['party_id']}/{whole['id']}"
+        self.courier.send(evse.uid, Delivery("PUT", "locations", path, whole))
 
     def tariffs(self) -> list[dict[str, Any]]:
         return [tariff(self.config.party, twin, self.since) for twin in self.config.locations]

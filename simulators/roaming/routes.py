@@ -12,7 +12,7 @@ from simulators.roaming.config import HandshakeFailed
 from simulators.roaming.evse import EvseTwin, StartOrder
 from simulators.roaming.partner import Partner
 from simulators.roaming.wire import reply, since_of
-from simulators.twin import ConnectorState, Fault, FaultKind, PlugIn
+from simulators.twin import ConnectorState, EvseState, Fault, FaultKind, Pause, PlugIn, Vanish
 
 _BASE: Final = "/ocpi/2.2.1"
 _HANG_S: Final = 60.0
@@ -213,6 +213,8 @@ def twin_router() -> APIRouter:
     router.add_api_route("/connectors/{charger_id}/plug", _plug, methods=["POST"])
     router.add_api_route("/connectors/{charger_id}/unplug", _unplug, methods=["POST"])
     router.add_api_route("/connectors/{charger_id}/faults", _fault, methods=["POST"])
+    for name, does in (("pause", _pause), ("end", _end), ("status", _status), ("vanish", _vanish)):
+        router.add_api_route(f"/connectors/{{charger_id}}/{name}", does, methods=["POST"])
     router.add_api_route("/connectors/{charger_id}", _connector, methods=["GET"])
     router.add_api_route("/ledger", _ledger, methods=["GET"])
     router.add_api_route("/pending", _pending, methods=["GET"])
@@ -236,6 +238,30 @@ async def _fault(charger_id: str, fault: Fault, request: Request) -> dict[str, i
     evse = _of(request).by_charger(charger_id)
     evse.faults.append(fault)
     return {"faults": len(evse.faults)}
+
+
+async def _pause(charger_id: str, body: Pause, request: Request) -> ConnectorState:
+    evse = _of(request).by_charger(charger_id)
+    evse.paused = body.paused
+    return evse.state()
+
+
+async def _end(charger_id: str, request: Request) -> ConnectorState:
+    evse = _of(request).by_charger(charger_id)
+    evse.end()
+    return evse.state()
+
+
+async def _status(charger_id: str, body: EvseState, request: Request) -> ConnectorState:
+    evse = _of(request).by_charger(charger_id)
+    evse.shift(body.status)
+    return evse.state()
+
+
+async def _vanish(charger_id: str, body: Vanish, request: Request) -> ConnectorState:
+    partner = _of(request)
+    partner.vanish(charger_id, body.gone)
+    return partner.by_charger(charger_id).state()
 
 
 async def _connector(charger_id: str, request: Request) -> ConnectorState:

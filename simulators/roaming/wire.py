@@ -113,3 +113,52 @@ def since_of(text: str | None) -> datetime | None:
         return None
     parsed = datetime.fromisoformat(text)
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def charge_record(
+    twin: TwinLocation,
+    connector: TwinConnector,
+    session: dict[str, Any],
+    simulated_s: float,
+    cost: dict[str, float],
+) -> dict[str, Any]:
+    """The record of a session that has ended now; `simulated_s`: how long it lasted."""
+    now, hours, uid = stamp(), round(simulated_s / 3600, 4), evse_uid_of(twin, connector)
+    copied = ("country_code", "party_id", "start_date_time", "cdr_token", "auth_method", "currency")
+    return {
+        **{name: session[name] for name in copied},
+        "authorization_reference": session["authorization_reference"],
+        "id": f"C-{str(session['id'])[2:]}",
+        "end_date_time": now,
+        "session_id": session["id"],
+        "cdr_location": {
+            "id": twin.location_id,
+            "address": "Ladeweg 1",
+            "city": twin.city,
+            "country": "DEU",
+            "coordinates": {
+                "latitude": f"{twin.place.latitude:.6f}",
+                "longitude": f"{twin.place.longitude:.6f}",
+            },
+            "evse_uid": uid,
+            "evse_id": uid,
+            "connector_id": session["connector_id"],
+            "connector_standard": str(connector.standard),
+            "connector_format": "CABLE",
+            "connector_power_type": "DC",
+        },
+        "charging_periods": [
+            {
+                "start_date_time": session["start_date_time"],
+                "dimensions": [
+                    {"type": "ENERGY", "volume": session["kwh"]},
+                    {"type": "TIME", "volume": hours},
+                ],
+            }
+        ],
+        "total_cost": cost,
+        "total_energy": session["kwh"],
+        "total_time": hours,
+        "total_parking_time": 0,
+        "last_updated": now,
+    }

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from simulators.fault_plan import plan_faults
 from simulators.world import demo_world
-from workers.demo import run_demo
+from workers.demo import Patience
 from workers.local_stack import OUR_PROCESSES, local_stack
 from workers.stack.processes import until_ready
 from workers.stack.settings import StackSettings
@@ -42,19 +42,9 @@ async def test_a_morning_on_productions_shape_and_a_clean_end(tmp_path: Path) ->
     world = plan.put_on(world)
     page = io.StringIO()
     async with local_stack(tmp_path, world, lambda text: None, temporal_on_postgres=True) as stack:
-        code = await run_demo(
-            api_url=stack.api_url,
-            api_key=stack.api_key,
-            driver_key=stack.driver_key,
-            links=stack.links,
-            world=world,
-            plan=plan,
-            control_urls=stack.control_urls,
-            folder=tmp_path,
-            console=Console(file=page, width=120),
-            requests_over_s=5,
-        )
-        assert code == 0, page.getvalue()[-6000:]
+        console = Console(file=page, width=120)
+        end = await stack.morning(plan, console, patience=Patience(requests_over_s=5))
+        assert end.code == 0, page.getvalue()[-6000:]
         ended = stack.processes.exits
         for name in OUR_PROCESSES:
             before = len(ended)

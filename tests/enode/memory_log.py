@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 
 from connectors.enode.fold import VehicleFold
-from connectors.enode.ports import ActionNote, EnodeConnection, StopWatch
+from connectors.enode.ports import ActionNote, Approach, EnodeConnection, StopWatch
 from connectors.ports import RoutedEvidence
 
 
@@ -19,6 +19,7 @@ class MemoryLog:
         self.evidence: dict[str, RoutedEvidence] = {}
         self.quarantined: list[tuple[str, str]] = []
         self.notes: dict[str, ActionNote] = {}
+        self.approaches: dict[str, Approach] = {}
         self.watched = watch
 
     @asynccontextmanager
@@ -42,6 +43,12 @@ class MemoryLog:
 
     async def watch(self, telematics_id: str) -> StopWatch | None:
         return self.watched
+
+    async def load_approach(self, telematics_id: str) -> Approach | None:
+        return self.approaches.get(telematics_id)
+
+    async def save_approach(self, telematics_id: str, approach: Approach) -> None:
+        self.approaches[telematics_id] = approach
 
     async def action(self, action_id: str) -> ActionNote | None:
         return self.notes.get(action_id)

@@ -113,10 +113,9 @@ async def test_a_delivery_over_http_is_durable_when_it_is_acknowledged(store: St
     assert woken == [True]
     fold = await log.fold_of(connection, "car-1")
     assert (fold.number(Signal.SOC_PERCENT), fold.energy_flows) == (21, True)
-    async with store.platform() as unit:
-        rows = [row for row in await unit.undelivered(100) if row.tenant_id == connection.tenant_id]
-    assert {row.stop_id for row in rows} == {stop_id}
-    assert sorted(row.evidence.kind for row in rows) == ["arrived", "energy_flowing", "plugged_in"]
+    async with store.tenant(TenantId(connection.tenant_id)) as unit:
+        told = await unit.evidence.of_stop(stop_id)
+    assert sorted(item.kind for item in told) == ["arrived", "energy_flowing", "plugged_in"]
     async with store.tenant(TenantId(connection.tenant_id)) as unit:
         kept = await unit.quarantine.list(10)
     assert len(kept) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ from connectors.ocpi.client import ForeignOrigin, OcpiClient
 from connectors.ocpi.handshake import HandshakeError, invite, register
 from connectors.ocpi.ports import LinkState
 from connectors.ocpi.pull import pull_locations
+from connectors.ocpi.wire import Instant
 from models.charger import ConnectorStatus, Protocol
 from models.ids import TenantId
 from simulators.roaming.config import RoamingConfig, header
@@ -74,7 +76,8 @@ async def test_a_token_opens_its_own_tenant_only_and_no_module_before_the_handsh
         # The other tenant's partner reaches its own tenant's data, through whatever process.
         theirs = header(other.partner.peer.token_out)
         body = (await w.http.get(path, headers=theirs)).json()["data"]
-        changed = body | {"name": "renamed", "last_updated": "2099-01-01T00:00:00Z"}
+        soon = str(Instant.of(datetime.now(UTC) + timedelta(hours=1)))
+        changed = body | {"name": "renamed", "last_updated": soon}
         assert (await w.http.put(path, headers=theirs, json=changed)).json()["status_code"] == 1000
         mine = header(w.partner.peer.token_out)
         assert (await w.http.get(path, headers=mine)).json()["data"]["name"] == "Ladepark 1"

@@ -235,7 +235,10 @@ class TestSecondGeneration:
             for second, (word, (_, status)) in enumerate(WORDS_2X.items()):
                 await station.says(event_2x(word, second - 60, **state))
                 assert (await charger(site)).status is status
-            assert [e.vendor_code for e in connector_faults(site)] == ["ocpp2.0.1:Faulted"]
+            assert [e.vendor_code for e in connector_faults(site)] == [
+                "ocpp2.0.1:Unavailable",
+                "ocpp2.0.1:Faulted",
+            ]
             assert len(site.sink.of(EvidenceKind.PLUGGED_IN)) == 1
             await station.says(event_2x("Melting", **state))
             assert (await charger(site)).status is C.FAULTED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from datetime import UTC, datetime
 
 import pytest
 from demo_samples import Sample, samples
@@ -13,6 +14,7 @@ from models.stop import StopOutcome
 from workers.demo.board import Row, board, transition
 from workers.demo.summary import Summary, print_links, query_links, report, summarise
 from workers.oracle import Violation
+from workers.stack.chaos import Blow, BlowKind, PlannedBlow
 
 LINKS = query_links("http://127.0.0.1:8233/namespaces/default/workflows") | {
     "API docs": "http://127.0.0.1:8080/docs"
@@ -97,6 +99,28 @@ def test_what_went_wrong_is_said_first_and_promises_broken_by_name() -> None:
     assert "1 broken, 2 stops without an outcome" in text
     assert "a start is never effective twice: 2 starts (stop_1)" in text
     assert "All kept" not in text
+
+
+def test_blows_are_shown_while_they_last_and_listed_at_the_end() -> None:
+    kill, pair = (
+        PlannedBlow(2.0, BlowKind.KILL, ("worker",)),
+        PlannedBlow(2.0, BlowKind.PAIR, ("api", "temporal")),
+    )
+    stall = PlannedBlow(2.0, BlowKind.FREEZE, ("postgres",), 3.5)
+    at = datetime(2026, 3, 2, 8, 14, 3, tzinfo=UTC)
+    blows = [
+        Blow(at, kill, back_s=0.31, settled=True),
+        Blow(at, stall, back_s=3.62, settled=True),
+        Blow(at, pair),
+    ]
+    lines = rendered(board(rows(samples()), width=100, height=30, elapsed_s=41, blows=blows), 100, 30)
+    assert len(lines) <= 30
+    assert " 08:14:03 worker killed (kill -9), back after 0.3 s" in "\n".join(lines)
+    assert "08:14:03 api and temporal killed (kill -9), not back yet" in "\n".join(lines)
+    page = report(summary_of(samples()), [], elapsed_s=110, ledger_entries=10, blows=blows)
+    text = "\n".join(rendered(page, 100))
+    assert "Blows (3)" in text
+    assert "08:14:03 postgres frozen (SIGSTOP) for 3.5 s, back after 3.6 s" in text
 
 
 def test_a_transition_is_one_line_that_greps() -> None:

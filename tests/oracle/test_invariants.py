@@ -2,270 +2,182 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Literal
+from dataclasses import replace
+from datetime import timedelta
 
-from models.ids import attempt_id_for, remote_start_id_for, stop_id_for, workflow_id_for
+import pytest
+from morning_sample import CP, FIRST, SECOND, STOP_ID, amend, at, morning
+from negative_controls import (
+    COMMANDS,
+    CONTROLS,
+    EVIDENCE,
+    FEED,
+    HOLDS,
+    LOG,
+    OWNER,
+    RESULT,
+    WANTED,
+    Spoil,
+    a_vehicle_charges_at_two_places_at_once,
+    evidence_is_in_quarantine,
+    evidence_is_not_delivered,
+    never_ends,
+)
+
+from models.commands import CommandKind, CommandOutcome, CommandReply
+from models.ids import attempt_id_for
 from models.reason_codes import ReasonCode
-from models.stop import Attempt, AttemptState, StopEvent, StopOutcome, StopPhase, StopResult, StopView
-from simulators.twin import LedgerEntry
-from workers.oracle import GUARD_TIME, Violation, check_invariants
-
-T0 = datetime(2026, 3, 2, 6, 30, tzinfo=UTC)
-
-
-def at(seconds: float) -> datetime:
-    return T0 + timedelta(seconds=seconds)
-
-
-What = Literal["command_start", "command_stop", "session_started", "session_ended", "other"]
-
-
-@dataclass
-class Morning:
-    """One stop that failed at an OCPP 1.6 charger (key: id tag), fell back to a roaming one, and charged."""
-
-    ledger: list[LedgerEntry] = field(default_factory=list)
-    attempts: list[Attempt] = field(default_factory=list)
-    events: list[StopEvent] = field(default_factory=list)
-    outcome: StopOutcome | None = StopOutcome.CHARGED
-    now: datetime = T0 + timedelta(seconds=100)
-
-    stop_id = stop_id_for("demo", "k1")
-
-    def entry(self, second: float, what: What, charger_id: str, **more: object) -> None:
-        self.ledger.append(
-            LedgerEntry.model_validate({"at": at(second), "what": what, "charger_id": charger_id, **more})
-        )
-
-    def event(self, type_: str, reason: ReasonCode | None = None) -> None:
-        self.events.append(
-            StopEvent(
-                stop_id=self.stop_id,
-                seq=len(self.events) + 1,
-                at=at(len(self.events)),
-                type=type_,
-                phase=StopPhase.CLOSED,
-                text=type_,
-                reason=reason,
-            )
-        )
-
-    def view(self) -> StopView:
-        energy = sum(a.energy_kwh for a in self.attempts)
-        result = (
-            StopResult(
-                stop_id=self.stop_id,
-                tenant_id="demo",
-                outcome=self.outcome,
-                energy_kwh=energy,
-                attempts=tuple(self.attempts),
-                closed_at=at(60),
-            )
-            if self.outcome
-            else None
-        )
-        return StopView(
-            stop_id=self.stop_id,
-            tenant_id="demo",
-            business_key="k1",
-            workflow_id=workflow_id_for("demo", "k1"),
-            vehicle_id="van-001",
-            phase=StopPhase.CLOSED if self.outcome else StopPhase.CHARGING,
-            outcome=self.outcome,
-            result=result,
-            attempts=tuple(self.attempts),
-            created_at=T0,
-            updated_at=at(60),
-        )
-
-    def violations(self) -> list[Violation]:
-        return check_invariants(self.ledger, [self.view()], {self.stop_id: self.events}, self.now)
-
-    def broken(self) -> set[str]:
-        return {violation.invariant for violation in self.violations()}
-
-
-def morning() -> Morning:
-    day = Morning()
-    first, second = attempt_id_for(day.stop_id, 1), attempt_id_for(day.stop_id, 2)
-    day.attempts = [
-        Attempt(
-            attempt_id=first,
-            number=1,
-            charger_id="CP01:1",
-            site_id="hub",
-            operator="A",
-            protocol="ocpp",
-            state=AttemptState.FAILED,
-            opened_at=at(5),
-            ended_at=at(12),
-            session_ref="1001",
-            energy_kwh=3.0,
-            reason=ReasonCode.SUSTAIN_EVSE_FAULT,
-        ),
-        Attempt(
-            attempt_id=second,
-            number=2,
-            charger_id="DE*TWN*E1*1",
-            site_id="loc",
-            operator="B",
-            protocol="ocpi",
-            state=AttemptState.CHARGED,
-            opened_at=at(20),
-            ended_at=at(50),
-            session_ref="S-1",
-            energy_kwh=20.0,
-        ),
-    ]
-    van = {"vehicle_id": "van-001"}
-    day.entry(6, "command_start", "CP01:1", key="FLEET001", result="Accepted")
-    day.entry(7, "session_started", "CP01:1", key="FLEET001", session_ref="1001", **van)
-    day.entry(12, "session_ended", "CP01:1", session_ref="1001", energy_kwh=3.0, **van)
-    day.entry(21, "command_start", "DE*TWN*E1*1", key=second, result="ACCEPTED")
-    day.entry(22, "session_started", "DE*TWN*E1*1", key=second, session_ref="S-1", **van)
-    day.entry(49, "command_stop", "DE*TWN*E1*1", key="S-1", result="ACCEPTED")
-    day.entry(50, "session_ended", "DE*TWN*E1*1", key=second, session_ref="S-1", energy_kwh=20.1, **van)
-    for type_ in ("stop.requested", "plan.decided", "attempt.opened"):
-        day.event(type_)
-    day.event("attempt.failed", ReasonCode.SUSTAIN_EVSE_FAULT)
-    day.event("fallback.chosen", ReasonCode.SUSTAIN_EVSE_FAULT)
-    for type_ in ("attempt.opened", "charge.confirmed", "charge.ended", "stop.closed"):
-        day.event(type_)
-    return day
+from models.stop import SessionState, StopPhase
+from workers.oracle import PROMISES, KeptEvidence, Limits, check_invariants
 
 
 def test_a_truthful_morning_breaks_nothing() -> None:
     assert morning().violations() == []
 
 
-def test_a_vehicle_that_charges_at_two_places_at_once_is_told() -> None:
+@pytest.mark.parametrize(("promises", "spoil"), [c[1:] for c in CONTROLS], ids=[c[0] for c in CONTROLS])
+def test_what_is_spoilt_is_told(promises: set[str], spoil: Spoil) -> None:
     day = morning()
-    day.ledger = [
-        e.model_copy(update={"at": at(30)}) if e.what == "session_ended" and e.charger_id == "CP01:1" else e
-        for e in day.ledger
-    ]
-    assert day.broken() == {"one live session per vehicle"}
+    spoil(day)
+    assert day.broken() == promises, [str(violation) for violation in day.violations()]
 
 
-def test_a_session_that_never_ended_overlaps_with_every_later_one() -> None:
+def test_every_promise_has_a_negative_control() -> None:
+    assert {name for _, promises, _ in CONTROLS for name in promises} == set(PROMISES)
+
+
+def test_books_that_nobody_gave_are_not_judged() -> None:
+    """From outside there are the ledgers and the API: the rest needs the house's own keys."""
     day = morning()
-    day.ledger = [e for e in day.ledger if not (e.what == "session_ended" and e.charger_id == "CP01:1")]
-    assert "one live session per vehicle" in day.broken()
+    day.workflow_events, day.feed = [], []
+    day.commands, day.holds = [], {SECOND: (True, True)}
+    evidence_is_not_delivered(day)
+    assert day.broken() == {LOG, FEED, COMMANDS, HOLDS, EVIDENCE}
+    books = day.books()
+    outside = replace(books, workflows=None, feed=None, holds=None, commands=None, evidence=None)
+    assert check_invariants(outside) == []
 
 
-def test_two_accepted_starts_of_one_ocpi_intent_are_told() -> None:
+def test_a_session_that_is_being_stopped_may_overlap_with_the_wanted_one() -> None:
     day = morning()
-    day.entry(23, "command_start", "DE*TWN*E1*1", key=day.attempts[1].attempt_id, result="ACCEPTED")
-    assert day.broken() == {"a start is never effective twice"}
-
-
-def test_two_accepted_starts_of_one_ocpp16_attempt_are_told() -> None:
-    day = morning()
-    day.entry(8, "command_start", "CP01:1", key="FLEET001", result="Accepted")
-    assert day.broken() == {"a start is never effective twice"}
-
-
-def test_two_accepted_starts_of_one_remote_start_id_are_told() -> None:
-    day = morning()
-    key = str(remote_start_id_for(day.attempts[0].attempt_id))
-    day.ledger = [e.model_copy(update={"key": key}) if e.key == "FLEET001" else e for e in day.ledger]
+    a_vehicle_charges_at_two_places_at_once(day)
+    day.entry(24, "command_stop", CP, key="1001", result="accepted")
     assert day.broken() == set()
-    day.entry(8, "command_start", "CP01:1", key=key, result="Accepted")
-    assert day.broken() == {"a start is never effective twice"}
+
+
+def test_a_stop_that_cannot_reach_its_charger_counts_from_when_it_was_written_down() -> None:
+    day = morning()
+    a_vehicle_charges_at_two_places_at_once(day)
+    stop = day.commands[2].model_copy(update={"command_id": "x", "attempt_id": FIRST, "begun_at": at(13)})
+    day.commands.append(stop)
+    assert day.broken() == set()
+    day.commands[-1] = stop.model_copy(update={"begun_at": at(28)})
+    assert day.broken() == {WANTED}
+
+
+def test_a_stop_that_is_not_obeyed_counts_from_when_that_was_told() -> None:
+    day = morning()
+    a_vehicle_charges_at_two_places_at_once(day)
+    day.change_event("fallback.chosen", type="stop.unconfirmed", at=at(13), data={"attempt_id": FIRST})
+    assert day.broken() == set()
+    day.change_event("stop.unconfirmed", data={"attempt_id": "of another"})
+    assert day.broken() == {WANTED}
 
 
 def test_two_attempts_at_one_charger_may_start_twice_and_a_refused_start_does_not_count() -> None:
     day = morning()
+    third = attempt_id_for(STOP_ID, 3)
     again = day.attempts[0].model_copy(
         update={
-            "attempt_id": attempt_id_for(day.stop_id, 3),
+            "attempt_id": third,
             "number": 3,
             "opened_at": at(14),
             "energy_kwh": 0.0,
+            "session_ref": None,
+            "session": SessionState.NEVER_BEGAN,
         }
     )
-    day.attempts.append(again.model_copy(update={"session_ref": None}))
-    day.entry(15, "command_start", "CP01:1", key="FLEET001", result="Rejected")
-    day.entry(15.5, "command_start", "CP01:1", key="FLEET001", result="Accepted")
+    day.attempts.append(again)
+    for kind in (CommandKind.START, CommandKind.STOP):
+        reply = CommandReply(outcome=CommandOutcome.UNCERTAIN)
+        made = day.commands[0].model_copy(
+            update={"command_id": f"{third}:{kind}", "attempt_id": third, "kind": kind, "reply": reply}
+        )
+        day.commands.append(made)
+    day.entry(15, "command_start", CP, key="FLEET001", result="Rejected")
+    day.entry(15.5, "command_start", CP, key="FLEET001", result="Accepted")
     assert day.broken() == set()
 
 
-def test_a_start_that_nobody_asked_for_is_told() -> None:
+def test_a_session_that_outlives_its_stop_is_told_once_its_keeper_had_its_time() -> None:
     day = morning()
-    day.entry(8, "command_start", "CP99:1", key="FLEET001", result="Accepted")
-    assert day.broken() == {"no start without an intent"}
-
-
-def test_a_session_that_no_attempt_knows_is_told() -> None:
-    day = morning()
-    day.entry(70, "session_started", "CP99:1", session_ref="x", vehicle_id="van-001")
-    day.entry(71, "session_ended", "CP99:1", session_ref="x", vehicle_id="van-001", energy_kwh=0.0)
-    assert day.broken() == {"every session is accounted for"}
-
-
-def test_a_stranger_at_our_charger_is_no_session_of_ours() -> None:
-    day = morning()
-    day.entry(70, "session_started", "CP01:1", session_ref="x", vehicle_id="van-777")
-    day.entry(71, "session_ended", "CP01:1", session_ref="x", vehicle_id="van-777", energy_kwh=0.0)
-    assert day.broken() == {"every session is accounted for"}
-
-
-def test_an_open_attempt_of_an_ended_stop_is_told() -> None:
-    day = morning()
-    day.attempts[0] = day.attempts[0].model_copy(update={"state": AttemptState.OPEN})
-    assert day.broken() == {"every session is accounted for"}
-
-
-def test_a_session_that_outlives_its_stop_is_told_once_the_guard_had_its_time() -> None:
-    day = morning()
-    day.ledger = [e for e in day.ledger if not (e.what == "session_ended" and e.session_ref == "S-1")]
-    day.now = at(60) + GUARD_TIME - timedelta(seconds=1)
+    never_ends(day, SessionState.ALIVE, holds=True)
+    day.now = at(60) + Limits().guard - timedelta(seconds=1)
     assert day.broken() == set()
-    day.now = at(60) + GUARD_TIME + timedelta(seconds=1)
-    assert day.broken() == {"no session outlives its stop"}
+    day.now = at(60) + Limits().guard + timedelta(seconds=1)
+    assert day.broken() == {OWNER}
 
 
-def test_no_outcome_and_two_closings_are_told() -> None:
+@pytest.mark.parametrize("session", [SessionState.STOPPING, SessionState.UNKNOWN])
+def test_a_session_that_will_not_end_is_stopped_or_unknown_and_held(session: SessionState) -> None:
     day = morning()
-    day.event("stop.closed")
-    assert day.broken() == {"exactly one outcome per stop"}
+    never_ends(day, session, holds=True)
+    assert day.broken() == set()
+
+
+def test_what_a_keeper_amends_is_the_stores_alone() -> None:
     day = morning()
-    day.outcome = None
-    assert "exactly one outcome per stop" in day.broken()
+    day.ledger[2] = day.ledger[2].model_copy(update={"energy_kwh": 3.5})
+    amend(day, energy_kwh=3.5)
+    assert day.violations() == []
 
 
-def test_a_fallback_without_a_reason_is_told() -> None:
+def test_a_reset_stop_goes_on_in_its_log_under_other_numbers() -> None:
+    """The run remembers seven events and has told one since; its former self had told two more."""
     day = morning()
-    day.events = [
-        e.model_copy(update={"type": "vehicle.arrived", "reason": None}) if e.type == "attempt.failed" else e
-        for e in day.events
-    ]
-    assert day.broken() == set(), "the event's own reason is enough"
-    day.events = [e.model_copy(update={"reason": None}) for e in day.events]
-    assert day.broken() == {"no fallback without a reason"}
+    day.event("stop.reset", StopPhase.CHARGING)
+    day.event("stop.closed", StopPhase.CLOSED)
+    own = [*day.events[:7], day.events[10].model_copy(update={"seq": 8})]
+    day.workflow_events = list(own)
+    assert day.broken() == set()
+    day.workflow_events[7] = own[7].model_copy(update={"text": "otherwise"})
+    assert day.broken() == {LOG}
+    day.workflow_events = [*own[:3], own[3].model_copy(update={"text": "otherwise"}), *own[4:]]
+    assert day.broken() == {LOG}
+    day.workflow_events = own[:7]
+    assert day.broken() == {LOG}
 
 
-def test_energy_that_differs_is_told() -> None:
+def test_a_terminated_stop_is_closed_by_another_hand() -> None:
     day = morning()
-    day.attempts[1] = day.attempts[1].model_copy(update={"energy_kwh": 20.31})
-    assert day.broken() == {"booked energy is delivered energy"}
+    day.workflow_events = day.events[:6]
+    day.workflow_changes = {"status": "terminated", "result": None}
+    assert day.broken() == {LOG, RESULT}
+    lost = ReasonCode.STOP_WORKFLOW_LOST
+    day.change_event("stop.closed", reason=lost)
+    day.view_changes = {"reason": lost}
+    assert day.broken() == set()
+    day.workflow_events[2] = day.workflow_events[2].model_copy(update={"text": "otherwise"})
+    assert day.broken() == {LOG}
 
 
-def test_energy_that_was_never_booked_is_told() -> None:
+def test_who_is_asked_while_the_stop_ends_has_no_deadline() -> None:
+    """Nobody knows whether it charges: the stop ends, and its session stays held until somebody looks."""
     day = morning()
-    day.attempts[0] = day.attempts[0].model_copy(update={"energy_kwh": 0.0})
-    assert day.broken() == {"booked energy is delivered energy"}
+    day.change_event("charge.ended", type="human.requested", reason=ReasonCode.SUSTAIN_CONTACT_LOST)
+    assert day.broken() == set()
 
 
-def test_gaps_repeats_and_silence_in_the_log_are_told() -> None:
+def test_evidence_has_a_moment_to_arrive_and_concerns_a_stop() -> None:
     day = morning()
-    del day.events[2]
-    assert day.broken() == {"the event log has no gaps"}
+    row = KeptEvidence(event_id="e2", stop_id=STOP_ID, kind="meter", received_at=at(90))
+    day.evidence.append(row)
+    day.evidence.append(row.model_copy(update={"stop_id": None, "received_at": at(1)}))
+    assert day.broken() == set()
+
+
+def test_what_a_test_has_spoilt_may_lie_in_quarantine() -> None:
     day = morning()
-    day.events.insert(3, day.events[2])
-    assert day.broken() == {"the event log has no gaps"}
-    day = morning()
-    day.events = []
-    assert "the event log has no gaps" in day.broken()
+    evidence_is_in_quarantine(day)
+    day.limits = Limits(quarantine=frozenset({"e1"}))
+    assert day.broken() == set()

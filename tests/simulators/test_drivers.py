@@ -83,7 +83,7 @@ async def test_a_fallback_makes_the_driver_unplug_and_drive_on_with_the_charge_g
         await until(lambda: ("plug", FIRST) in backend.done)
         backend.send_to("stop_1", SECOND)
         await until(lambda: ("plug", SECOND) in backend.done)
-        assert backend.plugs[1].soc_percent == 40.0
+        assert 30 < backend.plugs[1].soc_percent < 40.0, "what was gained, less what the way took"
         backend.move_on("stop_1", StopPhase.CLOSED, StopOutcome.CHARGED)
         await left(driving)
     assert backend.done == [("plug", FIRST), ("unplug", FIRST), ("plug", SECOND), ("unplug", SECOND)]
@@ -128,7 +128,8 @@ async def test_a_linked_van_is_seen_by_telematics_and_its_driver_says_nothing() 
     async with on_the_road(backend, telematics_id="tele-001") as driving:
         backend.send_to("stop_1", FIRST)
         await until(lambda: any(shown.get("is_charging") for shown in backend.shown) or driving.done())
-        assert backend.shown[0] == {"id": "tele-001", "place": PLACE.model_dump()}
+        assert backend.shown[0]["place"] == PLACE.model_dump()
+        assert backend.shown[0]["soc_percent"] <= 30
         assert backend.told == []
         backend.move_on("stop_1", StopPhase.CHARGING)
         backend.move_on("stop_1", StopPhase.CLOSED, StopOutcome.CHARGED)

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from workers.stack.postgres import Postgres, PostgresFailed
+from workers.stack.postgres import Postgres, PostgresFailed, programs_for_all
 from workers.stack.settings import StackSettings
 
 pytestmark = pytest.mark.asyncio
@@ -99,3 +99,25 @@ async def test_a_url_in_the_environment_wins(server: Postgres, tmp_path: Path) -
         assert external.url == server.url
     assert not (tmp_path / "unused").exists()
     assert await server.answers(), "an external server is left running"
+
+
+async def test_programs_in_a_private_folder_run_from_a_copy_that_others_can_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root's home, where the environment is kept, is often closed to the user that PostgreSQL runs as."""
+    open_folder = tmp_path / "temp"
+    open_folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(open_folder))
+    bin_path = tmp_path / "private" / "wheel" / "install" / "bin"
+    bin_path.mkdir(parents=True)
+    (bin_path / "postgres").write_text("server")
+    libraries = tmp_path / "private" / "wheel.libs"
+    libraries.mkdir()
+    (libraries / "libpq.so").write_text("library")
+    (tmp_path / "private").chmod(0o700)
+    copy = programs_for_all(bin_path)
+    assert copy.is_relative_to(open_folder)
+    assert (copy / "postgres").read_text() == "server"
+    assert (copy / "../../../wheel.libs/libpq.so").resolve().read_text() == "library"
+    assert programs_for_all(bin_path) == copy, "made once"
+    assert copy.parents[2].stat().st_mode & 0o077 == 0o055

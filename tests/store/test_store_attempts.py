@@ -11,7 +11,7 @@ from models.ids import TenantId
 from models.reason_codes import ReasonCode
 from models.stop import Attempt, AttemptState
 from store.database import Store
-from store.errors import ConnectorBusy, VehicleBusy
+from store.errors import ConnectorBusy, UnknownAttempt, VehicleBusy
 from tests.store.store_samples import after, attempt, command, intent, newer, record, view
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -29,7 +29,8 @@ async def test_opened_twice_is_opened_once(store: Store, tenant: TenantId) -> No
     async with store.tenant(tenant) as unit:
         found = await unit.attempts.find(one.attempt_id)
     assert found is not None
-    assert (found.stop_id, found.tenant_id, found.charger_id, found.live) == ("stop-a", tenant, "ch-1", True)
+    assert (found.stop_id, found.tenant_id, found.charger_id) == ("stop-a", tenant, "ch-1")
+    assert (found.holds_vehicle, found.holds_charger) == (True, True)
 
 
 async def test_one_live_attempt_per_vehicle_and_per_connector(store: Store, tenant: TenantId) -> None:
@@ -47,7 +48,7 @@ async def test_one_live_attempt_per_vehicle_and_per_connector(store: Store, tena
         for opened, live in ((one, False), (same_van, True), (same_place, True)):
             found = await unit.attempts.find(opened.attempt_id)
             assert found is not None
-            assert found.live is live
+            assert (found.holds_vehicle, found.holds_charger) == (live, live)
 
 
 async def test_opening_a_closed_attempt_again_does_not_revive_it(store: Store, tenant: TenantId) -> None:
@@ -58,7 +59,7 @@ async def test_opening_a_closed_attempt_again_does_not_revive_it(store: Store, t
         await unit.attempts.open(intent(one, "stop-a"))
         found = await unit.attempts.find(one.attempt_id)
     assert found is not None
-    assert (found.state, found.live) == (AttemptState.GUARDED, False)
+    assert (found.state, found.holds_vehicle, found.holds_charger) == (AttemptState.GUARDED, False, False)
 
 
 async def test_of_many_at_once_one_gets_the_vehicle(store: Store, tenant: TenantId) -> None:
@@ -151,3 +152,68 @@ async def test_of_many_at_once_one_may_send(store: Store, tenant: TenantId) -> N
             return (await unit.commands.begin(command(tenant, f"{tenant}-start"))).fresh
 
     assert sum(await asyncio.gather(*(begin() for _ in range(5)))) == 1
+
+
+async def holds(store: Store, tenant: TenantId, of: Attempt) -> tuple[bool, bool]:
+    async with store.tenant(tenant) as unit:
+        found = await unit.attempts.find(of.attempt_id)
+    assert found is not None
+    return found.holds_vehicle, found.holds_charger
+
+
+async def test_an_earlier_attempt_of_the_stop_hands_its_holds_over(store: Store, tenant: TenantId) -> None:
+    """The vehicle is held by the one wanted attempt; a connector by any whose session may occupy it."""
+    stop_id = f"{tenant}-a"
+    first, elsewhere, again = (attempt(stop_id, n, charger_id=f"ch-{c}") for n, c in ((1, 1), (2, 2), (3, 1)))
+    async with store.tenant(tenant) as unit:
+        await unit.attempts.open(intent(first, stop_id))
+        await unit.attempts.open(intent(elsewhere, stop_id))
+    assert await holds(store, tenant, first) == (False, True)  # its late start would find the connector ours
+    assert await holds(store, tenant, elsewhere) == (True, True)
+    async with store.tenant(tenant) as unit:
+        await unit.attempts.open(intent(again, stop_id))
+        await unit.attempts.open(intent(elsewhere, stop_id))  # a late repeat takes nothing
+    assert await holds(store, tenant, first) == (False, False)
+    assert await holds(store, tenant, elsewhere) == (False, True)
+    assert await holds(store, tenant, again) == (True, True)
+
+
+async def test_a_refused_attempt_takes_nothing_from_its_own_stop(store: Store, tenant: TenantId) -> None:
+    mine, other = f"{tenant}-a", f"{tenant}-b"
+    first, second = attempt(mine, 1, charger_id="ch-1"), attempt(mine, 2, charger_id="ch-2")
+    async with store.tenant(tenant) as unit:
+        await unit.attempts.open(intent(first, mine))
+        await unit.attempts.open(intent(attempt(other, charger_id="ch-2"), other, vehicle_id="van-2"))
+        with pytest.raises(ConnectorBusy):
+            await unit.attempts.open(intent(second, mine))
+    assert await holds(store, tenant, first) == (True, True)
+
+
+async def test_an_adopted_attempt_takes_its_holds_back_or_is_refused(store: Store, tenant: TenantId) -> None:
+    mine, other = f"{tenant}-a", f"{tenant}-b"
+    first, second = attempt(mine, 1, charger_id="ch-1"), attempt(mine, 2, charger_id="ch-2")
+    async with store.tenant(tenant) as unit:
+        await unit.attempts.open(intent(first, mine))
+        await unit.attempts.open(intent(second, mine))
+        await unit.attempts.take_back(first.attempt_id)
+        await unit.attempts.take_back(first.attempt_id)
+    assert await holds(store, tenant, first) == (True, True)
+    assert await holds(store, tenant, second) == (False, True)
+    async with store.tenant(tenant) as unit:
+        await unit.attempts.close(first.attempt_id, AttemptState.GUARDED, None)
+        await unit.attempts.open(intent(attempt(other, charger_id="ch-1"), other, vehicle_id="van-2"))
+        with pytest.raises(ConnectorBusy):
+            await unit.attempts.take_back(first.attempt_id)
+        with pytest.raises(UnknownAttempt):
+            await unit.attempts.take_back("nobody")
+    assert await holds(store, tenant, first) == (False, False)
+
+
+async def test_what_came_of_a_start_is_counted_once(store: Store, tenant: TenantId) -> None:
+    one = tried(tenant, "a", "ch-1")
+    async with store.tenant(tenant) as unit:
+        await unit.attempts.open(intent(one, "stop-a"))
+        assert await unit.attempts.count_once(one.attempt_id)
+    async with store.tenant(tenant) as unit:
+        assert not await unit.attempts.count_once(one.attempt_id)
+        assert not await unit.attempts.count_once("nobody")

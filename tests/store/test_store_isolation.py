@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 from psycopg import sql
 
+from models.activity_messages import SessionGoal
 from models.charging_limit import ChargingLimit, LimitPeriod, LimitPurpose, LimitReply, LimitState
 from models.ids import TenantId
 from models.policy import Policy
@@ -38,11 +39,14 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 TABLES = (
     "api_key", "attempt", "charger", "charging_limit", "command", "decision", "evidence", "ocpp_event",
     "ocpp_transaction", "outbox", "partner_connection", "partner_object", "policy", "quarantine", "route",
-    "station", "station_certificate", "station_event", "stop", "stop_event", "tenant", "vehicle_model",
-    "vendor_field",
+    "session_progress", "station", "station_certificate", "station_event", "stop", "stop_event", "tenant",
+    "vehicle_model", "vendor_field",
 )  # fmt: skip
 APPEND_ONLY = {"ocpp_event", "station_event", "stop_event"}
-PLATFORM_TABLES = {"api_key", "evidence", "partner_connection", "route", "station", "stop", "tenant"}
+PLATFORM_TABLES = {
+    "api_key", "attempt", "evidence", "partner_connection", "route", "session_progress", "station", "stop",
+    "tenant",
+}  # fmt: skip
 
 
 async def fill(store: Store, tenant: TenantId) -> None:
@@ -59,6 +63,9 @@ async def fill(store: Store, tenant: TenantId) -> None:
         await unit.attempts.open(intent(attempt(stop.stop_id), stop.stop_id))
         await unit.commands.begin(command(tenant, f"command-{mark}"))
         await unit.evidence.append([(stop.stop_id, evidence(f"event-{mark}"))])
+        goal = {"target_kwh": 20.0, "target_soc_percent": 80.0, "stall_s": 600.0}
+        named = {"tenant_id": tenant, "stop_id": stop.stop_id, "attempt_id": attempt(stop.stop_id).attempt_id}
+        await unit.progress.follow(SessionGoal.model_validate({**goal, **named}))
         await unit.chargers.upsert([charger()])
         model = VehicleModel(
             model_id="m1", name="Van", battery_usable_kwh=60, connectors=(ConnectorStandard.CCS_2,)

@@ -65,6 +65,8 @@ async def test_an_older_view_does_not_reopen_an_attempt(store: Store, tenant: Te
             "state": AttemptState.FAILED,
             "reason": ReasonCode.STOP_TIMEOUT,
             "session_ref": "tx-7",
+            "holds_vehicle": False,
+            "holds_charger": False,
         }
     )
     second = newer(first, attempts=(ended,))
@@ -75,7 +77,7 @@ async def test_an_older_view_does_not_reopen_an_attempt(store: Store, tenant: Te
         await unit.stops.record(record(first, 1))
         found = await unit.attempts.find(tried.attempt_id)
         assert found is not None
-        assert (found.state, found.live) == (AttemptState.FAILED, False)
+        assert (found.state, found.holds_vehicle, found.holds_charger) == (AttemptState.FAILED, False, False)
         assert await unit.attempts.find_by_session("tx-7") == found
 
 

@@ -11,7 +11,9 @@ from datetime import timedelta
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import text
 from temporalio.client import Client, WorkflowHandle
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.worker import Worker
 
 from activities.charger_commands import ChargerCommands
@@ -20,17 +22,17 @@ from activities.stop_records import StopRecords
 from models.charger import Charger, ConnectorStatus, Protocol, TariffTerms
 from models.commands import ChargerCommand
 from models.contract import PLANNER_QUEUE, QUERY_STATUS, STOP_QUEUE, STOP_WORKFLOW
-from models.ids import TenantId, workflow_id_for
+from models.ids import TenantId, stop_id_for, workflow_id_for
 from models.place import Place
 from models.policy import Policy
-from models.stop import ChargingStopInput, StopRequest, StopResult, StopView
+from models.stop import ChargingStopInput, StopEvent, StopRequest, StopResult, StopView
 from models.vehicle import ConnectorStandard, VehicleState
 from store.database import Store
 from tests.workflows.scripted_charger import ScriptedCharger
-from workers.bootstrap import sandbox
+from workers.bootstrap import record_activities, sandbox
 from workers.evidence_relay import EvidenceRelay
 from workflows.charging_stop import ChargingStop
-from workflows.late_start_guard import LateStartGuard
+from workflows.session_keeper import SessionKeeper
 
 HOME = Place(latitude=51.2200, longitude=6.7700)
 
@@ -81,6 +83,27 @@ class Surroundings:
         }
         return StopRequest.model_validate({**fields, **changes})
 
+    async def wait_s(self, seconds: float) -> None:
+        """For a policy's own clock to run: what is awaited is that time, no condition shows it."""
+        await asyncio.sleep(seconds)
+
+    async def delivered(self) -> None:
+        """Until no evidence of this tenant waits for its stop."""
+        waiting = text("SELECT count(*) FROM evidence WHERE delivered_at IS NULL AND stop_id IS NOT NULL")
+        async with asyncio.timeout(30):
+            while True:
+                async with self.store.tenant(TenantId(self.tenant_id)) as unit:
+                    if (await unit.connection.execute(waiting)).scalar_one() == 0:
+                        return
+                await asyncio.sleep(0.05)
+
+    async def holds(self, attempt_id: str) -> tuple[bool, bool]:
+        """Whether an attempt holds (vehicle, connector) in the store."""
+        async with self.store.tenant(TenantId(self.tenant_id)) as unit:
+            found = await unit.attempts.find(attempt_id)
+        assert found is not None
+        return found.holds_vehicle, found.holds_charger
+
     async def start(self, request: StopRequest | None = None, client: Client | None = None) -> StopHandle:
         request = request or self.request()
         handle: WorkflowHandle[object, StopResult] = await (client or self.client).start_workflow(
@@ -89,8 +112,20 @@ class Surroundings:
             id=workflow_id_for(self.tenant_id, request.business_key),
             task_queue=self.queue,
             result_type=StopResult,
+            search_attributes=_attributes(self.tenant_id, request),
         )
         return StopHandle(handle, self)
+
+
+def _attributes(tenant_id: str, request: StopRequest) -> TypedSearchAttributes:
+    """As the API sets them."""
+    return TypedSearchAttributes(
+        [
+            SearchAttributePair(SearchAttributeKey.for_keyword("BackstopTenant"), tenant_id),
+            SearchAttributePair(SearchAttributeKey.for_keyword("StopPhase"), "planning"),
+            SearchAttributePair(SearchAttributeKey.for_keyword("VehicleId"), request.vehicle.vehicle_id),
+        ]
+    )
 
 
 @dataclass
@@ -126,6 +161,17 @@ class StopHandle:
                     return starts[number - 1]
                 await asyncio.sleep(0.02)
 
+    async def stored_events(self, ready: Callable[[list[StopEvent]], bool]) -> list[StopEvent]:
+        """The stored log, once it satisfies `ready`."""
+        stop_id = stop_id_for(self.around.tenant_id, self.handle.id.split(":", 2)[2])
+        async with asyncio.timeout(30):
+            while True:
+                async with self.around.store.tenant(TenantId(self.around.tenant_id)) as unit:
+                    events = await unit.stops.timeline(stop_id)
+                if events and ready(events):
+                    return events
+                await asyncio.sleep(0.02)
+
     async def stored(self, ready: Callable[[StopView], bool]) -> StopView:
         """The read model's view, once it satisfies `ready`."""
         stop_id = (await self.view()).stop_id
@@ -140,7 +186,14 @@ class StopHandle:
 
 @asynccontextmanager
 async def surroundings(
-    client: Client, store: Store, *, policy: Policy | None = None, cache: int = 1000, planner: bool = True
+    client: Client,
+    store: Store,
+    *,
+    policy: Policy | None = None,
+    cache: int = 1000,
+    planner: bool = True,
+    protocol: str = "ocpp",
+    **charger_fields: object,
 ) -> AsyncIterator[Surroundings]:
     tenant_id = f"t{uuid.uuid4().hex[:10]}"
     queue = f"stops-{tenant_id}"
@@ -149,10 +202,10 @@ async def surroundings(
     async with store.tenant(TenantId(tenant_id)) as unit:
         await unit.chargers.upsert(
             [
-                charger("c1", "s1", 1.0),
-                charger("c2", "s1", 1.0, connector_number=2),
-                charger("c3", "s2", 3.0),
-                charger("c4", "s3", 5.0),
+                charger("c1", "s1", 1.0, protocol=protocol, **charger_fields),
+                charger("c2", "s1", 1.0, connector_number=2, protocol=protocol, **charger_fields),
+                charger("c3", "s2", 3.0, protocol=protocol, **charger_fields),
+                charger("c4", "s3", 5.0, protocol=protocol, **charger_fields),
             ]
         )
         if policy is not None:
@@ -166,27 +219,19 @@ async def surroundings(
         Worker(
             client,
             task_queue=queue,
-            workflows=[ChargingStop, LateStartGuard],
-            activities=[
-                records.open_stop,
-                records.record_stop,
-                records.open_attempt,
-                records.find_route,
-                records.price_session,
-                records.late_session_facts,
-                records.book_late_session,
-            ],
+            workflows=[ChargingStop, SessionKeeper],
+            activities=record_activities(records),
             workflow_runner=sandbox(),
             max_cached_workflows=cache,
         ),
         Worker(client, task_queue=commands_queue, activities=[commands.command_charger]),
-        # The guard of late starts runs where the product runs it.
+        # The keeper of a session that comes alive late runs where the product runs it.
         Worker(
             client,
             task_queue=STOP_QUEUE,
-            workflows=[LateStartGuard],
+            workflows=[SessionKeeper],
             workflow_runner=sandbox(),
-            activities=[records.find_route, records.late_session_facts, records.book_late_session],
+            activities=record_activities(records),
         ),
     ]
     if planner:

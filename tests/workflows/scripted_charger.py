@@ -3,7 +3,9 @@ through the real relay. Protocol peers over sockets are tested in tests/ocpp, te
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -34,6 +36,8 @@ class ScriptedCharger:
     ledger: list[ChargerCommand] = field(default_factory=list)
 
     async def send(self, command: ChargerCommand) -> CommandReply:
+        if command.tenant_id != self.tenant_id:
+            return ACCEPT  # a keeper that an earlier test has left behind shares the product's queue
         self.ledger.append(command)
         if command.kind is CommandKind.STOP:
             if self.obeys_stop:
@@ -47,6 +51,12 @@ class ScriptedCharger:
         if reply.outcome is CommandOutcome.ACCEPTED and charger_id not in self.silent:
             await self.say(command, EvidenceKind.SESSION_STARTED)
         return reply
+
+    async def until(self, ready: Callable[[], bool], seconds: float = 30.0) -> None:
+        """Poll the ledger until it satisfies `ready`."""
+        async with asyncio.timeout(seconds):
+            while not ready():
+                await asyncio.sleep(0.02)
 
     def starts(self, charger_id: str | None = None) -> list[ChargerCommand]:
         return [

@@ -34,14 +34,14 @@ from store.database import Store
 from tests.workflows.conftest import StopHandle, Surroundings, patient_policy, surroundings
 from tests.workflows.scripted_charger import REJECT, UNCERTAIN, UNREACHABLE
 
-HAPPY_PATH_EVENTS = 60
+HAPPY_PATH_EVENTS = 75
 
 
 async def arrive(stop: StopHandle, event_id: str = "a1", charger_id: str | None = None) -> Receipt:
-    await stop.until(lambda view: view.phase is StopPhase.EN_ROUTE)
-    return await stop.handle.execute_update(
-        UPDATE_ARRIVED, ArrivalReport(event_id=event_id, charger_id=charger_id), result_type=Receipt
-    )
+    """As a driver's app does: it names the charger that it shows."""
+    view = await stop.until(lambda view: view.phase is StopPhase.EN_ROUTE)
+    report = ArrivalReport(event_id=event_id, charger_id=charger_id or view.charger_id)
+    return await stop.handle.execute_update(UPDATE_ARRIVED, report, result_type=Receipt)
 
 
 async def charge_fully(stop: StopHandle, number: int = 1, energy_kwh: float = 30.0) -> None:
@@ -281,7 +281,7 @@ async def test_choosing_another_charger_redirects_and_nonsense_is_refused(around
         )
     assert isinstance(refused.value.cause, ApplicationError)
     assert refused.value.cause.type == "charger.not_allowed"
-    await stop.handle.signal(SIGNAL_ARRIVED, ArrivalReport(event_id="s1"))
+    await stop.handle.signal(SIGNAL_ARRIVED, ArrivalReport(event_id="s1", charger_id="c4"))
     await charge_fully(stop)
     assert (await stop.result()).attempts[0].charger_id == "c4"
 

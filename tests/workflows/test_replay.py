@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from temporalio import workflow
@@ -11,11 +13,12 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
 from models.contract import STOP_WORKFLOW
-from models.stop import ChargingStopInput, StopResult
+from models.stop import StopResult
 from tests.workflows.conftest import Surroundings, patient_policy, surroundings
 from tests.workflows.test_charging_stop import arrive, charge_fully
 from workers.bootstrap import sandbox
 from workflows.charging_stop import ChargingStop
+from workflows.session_keeper import SessionKeeper
 
 HISTORIES = sorted((Path(__file__).parents[1] / "histories").glob("*/*.json"))
 PATHS = {
@@ -28,6 +31,11 @@ PATHS = {
     "late_start_adopted",
     "late_start_stopped",
     "handed_to_human",
+    "not_needed",
+    "replanned_then_cancelled_natively",
+    "assisted_paused_and_charged",
+    "session_kept_beyond_its_stop",
+    "keeper",
 }
 
 
@@ -36,7 +44,10 @@ def replayer(kind: type) -> Replayer:
 
 
 def history(file: Path) -> WorkflowHistory:
-    return WorkflowHistory.from_json(f"stop:{file.stem}", file.read_text())
+    """Under its own workflow id: a stop checks that."""
+    text = file.read_text()
+    started = json.loads(text)["events"][0]["workflowExecutionStartedEventAttributes"]
+    return WorkflowHistory.from_json(started["workflowId"], text)
 
 
 def test_every_outcome_path_has_a_history() -> None:
@@ -46,7 +57,8 @@ def test_every_outcome_path_has_a_history() -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("file", HISTORIES, ids=lambda file: f"{file.parent.name}-{file.stem}")
 async def test_a_recorded_history_replays(file: Path) -> None:
-    await replayer(ChargingStop).replay_workflow(history(file))
+    kind = SessionKeeper if file.stem == "keeper" else ChargingStop
+    await replayer(kind).replay_workflow(history(file))
 
 
 @workflow.defn(name=STOP_WORKFLOW, sandboxed=False)
@@ -54,13 +66,13 @@ class ChangedStop(ChargingStop):
     """The negative control: the same stop, but it sleeps first."""
 
     @workflow.init
-    def __init__(self, stop: ChargingStopInput) -> None:
-        super().__init__(stop)
+    def __init__(self, order: Any) -> None:
+        super().__init__(order)
 
     @workflow.run
-    async def run(self, stop: ChargingStopInput) -> StopResult:
+    async def run(self, order: Any) -> StopResult:
         await workflow.sleep(1)
-        return await super().run(stop)
+        return await super().run(order)
 
 
 @pytest.mark.asyncio

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.stop import StopEvent, StopOutcome, StopPhase, StopView
+from workers.stack.chaos import Blow
 
 _PHASE_STYLES: dict[StopPhase, str] = {
     StopPhase.PLANNING: "magenta",
@@ -29,8 +30,10 @@ _OUTCOME_STYLES: dict[StopOutcome, str] = {
     StopOutcome.NO_SHOW: "yellow",
     StopOutcome.HANDED_TO_HUMAN: "bold red",
     StopOutcome.NOT_CHARGED: "bold red",
+    StopOutcome.NOT_NEEDED: "dim",
 }
 _FRAME_LINES = 6
+_BLOWS_SHOWN = 3
 _LEAST_ROWS = 5
 
 
@@ -72,10 +75,18 @@ def status_line(rows: Sequence[Row], elapsed_s: float, api_away: bool = False) -
 
 
 def board(
-    rows: Sequence[Row], *, width: int, height: int, elapsed_s: float, api_away: bool = False
+    rows: Sequence[Row],
+    *,
+    width: int,
+    height: int,
+    elapsed_s: float,
+    api_away: bool = False,
+    blows: Sequence[Blow] = (),
 ) -> RenderableType:
-    """The table, sized to the terminal: where not all fit, those that still move come first."""
-    room = max(_LEAST_ROWS, height - _FRAME_LINES)
+    """The table, sized to the terminal: where not all fit, those that still move come first. Under chaos the
+    latest blows stand above it."""
+    struck = [_blow_line(blow) for blow in blows[-_BLOWS_SHOWN:]]
+    room = max(_LEAST_ROWS, height - _FRAME_LINES - len(struck))
     shown = _fitting(rows, room)
     wide, narrow = width >= 130, width < 90
     table = Table(box=None, expand=True, padding=(0, 1, 0, 0), header_style="bold", width=width)
@@ -91,7 +102,12 @@ def board(
         table.add_row(*_cells(row)[: len(table.columns)])
     hidden = len(rows) - len(shown)
     foot = Text(f" and {hidden} more" if hidden else "", style="dim")
-    return Group(status_line(rows, elapsed_s, api_away), table, foot)
+    return Group(status_line(rows, elapsed_s, api_away), *struck, table, foot)
+
+
+def _blow_line(blow: Blow) -> Text:
+    style = "dim red" if blow.back_s is not None else "bold red"
+    return Text(f" {blow.line()}", style=style, no_wrap=True, overflow="ellipsis")
 
 
 def _fitting(rows: Sequence[Row], room: int) -> list[Row]:

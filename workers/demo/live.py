@@ -14,16 +14,18 @@ from models.stop import StopView
 from simulators.fleet_backend import FleetBackend
 from simulators.world import DemoWorld
 from workers.demo.board import Row, board, transition
+from workers.stack.chaos import Blow
 
 _FRAMES_PER_S = 4
 
 
 @dataclass
 class Morning:
-    """What is known so far. `stop_ids`: by business key."""
+    """What is known so far. `stop_ids`: by business key. `blows`: grows while the morning is under chaos."""
 
     world: DemoWorld
     stop_ids: dict[str, str]
+    blows: list[Blow] = field(default_factory=lambda: [])
     began: float = field(default_factory=time.monotonic)
     views: dict[str, StopView] = field(default_factory=lambda: {})
     api_away: bool = False
@@ -62,6 +64,7 @@ async def shown(
                 height=height,
                 elapsed_s=morning.elapsed_s,
                 api_away=morning.api_away,
+                blows=morning.blows,
             )
 
         async def nothing_more() -> None:
@@ -71,18 +74,21 @@ async def shown(
             yield nothing_more
         return
 
-    position = 0
+    position, struck = 0, 0
 
     async def print_news() -> None:
-        nonlocal position
+        nonlocal position, struck
+        while struck < len(morning.blows) and morning.blows[struck].settled:
+            console.print(f"  {morning.blows[struck].line()}", highlight=False, markup=False, soft_wrap=True)
+            struck += 1
         while (page := await backend.feed(position)) is not None:
-            events, position = page
-            for event in events:
+            for _, event in page:
                 if event.stop_id in morning.vans:
                     line = transition(morning.vans[event.stop_id], event)
                     console.print(line, highlight=False, markup=False, soft_wrap=True)
-            if not events:
+            if not page:
                 return
+            position = page[-1][0]
 
     yield print_news
     await print_news()

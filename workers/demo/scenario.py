@@ -1,38 +1,74 @@
-"""Runs the morning against a stack that is up. Reads the public API and the twins' ledgers, no internals."""
+"""Runs the morning against a stack that is up: shows what the API says, judges it by everybody's books."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-import httpx
 from rich.console import Console
 
 from models.ids import stop_id_for
-from models.stop import StopEvent, StopView
 from simulators.drivers import DriversConfig, drivers_config
 from simulators.fault_plan import FaultPlan
 from simulators.fleet_backend import FleetBackend
-from simulators.twin import LedgerEntry
 from simulators.world import DemoWorld
+from workers.demo.auditor import Auditor
 from workers.demo.live import Morning, shown
 from workers.demo.summary import print_links, query_links, report, summarise
-from workers.oracle import Violation, check_invariants, sessions_of
+from workers.oracle import Limits, Violation
+from workers.oracle.reader import HouseReader
+from workers.stack.chaos import Blow, Chaos
 from workers.stack.processes import end, spawn, until_ready
 
-REQUESTS_OVER_S: Final = 15.0
-DEADLINE_S: Final = 110.0
 _LOOK_S: Final = 0.5
 _DRIVERS_LEAVE_S: Final = 6.0
-_LEDGERS_REST_S: Final = 12.0
-_BOOKED_WITHIN_S: Final = 5.0
 _TELEMATICS: Final = "telematics"
 _CHECKOUT: Final = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds. `ledgers_rest_s`: for the last session to end; `booked_within_s`: from there until the books
+    agree. `limits`: what the books are judged by."""
+
+    requests_over_s: float = 15.0
+    deadline_s: float = 110.0
+    ledgers_rest_s: float = 12.0
+    booked_within_s: float = 5.0
+    limits: Limits = field(default_factory=Limits)
+
+
+UNDER_CHAOS: Final = Patience(
+    deadline_s=420.0,
+    ledgers_rest_s=120.0,
+    booked_within_s=60.0,
+    # A freeze of eight seconds, a kill on top of it, and the restart: so long a stop may be under way.
+    limits=Limits(stopped_within=timedelta(seconds=25)),
+)
+
+
+@dataclass(frozen=True)
+class MorningEnd:
+    """What came of it."""
+
+    stops: int
+    unfinished: tuple[str, ...]
+    violations: tuple[Violation, ...]
+    blows: tuple[Blow, ...]
+    elapsed_s: float
+
+    @property
+    def code(self) -> int:
+        """For the process: 0 only where every stop has an outcome, every promise was kept, and all that was
+        struck came back."""
+        lost = any(blow.back_s is None for blow in self.blows)
+        return 1 if self.violations or self.unfinished or lost else 0
 
 
 async def run_demo(
@@ -47,13 +83,15 @@ async def run_demo(
     console: Console,
     driver_key: str | None = None,
     tenant_id: str = "demo",
-    requests_over_s: float = REQUESTS_OVER_S,
-    deadline_s: float = DEADLINE_S,
-) -> int:
-    """The whole morning; returns the exit code: 0 only when every stop has an outcome and no invariant is
-    broken. `world` has the faults of `plan` on it. `control_urls`: of `charge_points`, `roaming` and (may be
-    missing) `telematics`. `folder`: for the drivers' configuration and log. Staying up afterwards is the
+    reader: HouseReader | None = None,
+    chaos: Chaos | None = None,
+    patience: Patience | None = None,
+) -> MorningEnd:
+    """The whole morning. `world` has the faults of `plan` on it. `control_urls`: of `charge_points`,
+    `roaming` and (may be missing) `telematics`. `folder`: for the drivers' configuration and log. `reader`:
+    opens the house's own books; without it only what is public is judged. Staying up afterwards is the
     caller's. Raises BackendRefused when the API refuses a request of the demo's own."""
+    patience = patience or (UNDER_CHAOS if chaos else Patience())
     stop_ids = {van.business_key: stop_id_for(tenant_id, van.business_key) for van in world.vans}
     drivers = drivers_config(
         world,
@@ -66,14 +104,18 @@ async def run_demo(
         stop_ids=stop_ids,
     )
     async with FleetBackend(api_url, api_key) as backend:
-        morning = Morning(world, stop_ids)
-        async with _drivers_out(drivers, folder):
-            await _live_through(backend, morning, console, requests_over_s, deadline_s)
+        morning = Morning(world, stop_ids, blows=chaos.blows if chaos else [])
+        async with AsyncExitStack() as running:
+            await running.enter_async_context(_drivers_out(drivers, folder))
+            if chaos is not None:
+                await running.enter_async_context(chaos.striking())
+            await _live_through(backend, morning, console, patience)
         elapsed_s = morning.elapsed_s
         partners = [url for name, url in control_urls.items() if name != _TELEMATICS]
-        books = await _books_at_rest(backend, morning, partners)
-    ledger, views, timelines, violations = books
-    summary = summarise(views, timelines, requested=len(world.vans))
+        auditor = Auditor(backend, partners, len(world.vans), reader, patience.limits)
+        books, violations = await auditor.at_rest(patience.ledgers_rest_s, patience.booked_within_s)
+        morning.take(list(books.views))
+    summary = summarise(books.views, books.timelines, requested=len(world.vans))
     summary.unfinished += [row.vehicle_id for row in morning.rows() if row.view is None]
     away = f"The API did not answer {backend.outages} times; what was said was said again."
     console.print(
@@ -81,22 +123,30 @@ async def run_demo(
             summary,
             violations,
             elapsed_s=elapsed_s,
-            ledger_entries=len(ledger),
+            ledger_entries=len(books.ledgers),
+            workflows=len(books.workflows) if books.workflows is not None else None,
+            blows=morning.blows,
             notes=[away] if backend.outages else [],
         )
     )
     print_links(console, _links(links))
-    return 1 if violations or summary.unfinished else 0
+    return MorningEnd(
+        stops=len(world.vans),
+        unfinished=tuple(summary.unfinished),
+        violations=tuple(violations),
+        blows=tuple(morning.blows),
+        elapsed_s=elapsed_s,
+    )
 
 
 async def _live_through(
-    backend: FleetBackend, morning: Morning, console: Console, requests_over_s: float, deadline_s: float
+    backend: FleetBackend, morning: Morning, console: Console, patience: Patience
 ) -> None:
     """Until all stops have closed or the deadline has passed."""
-    asking = asyncio.create_task(_ask_for_stops(backend, morning.world, requests_over_s))
+    asking = asyncio.create_task(_ask_for_stops(backend, morning.world, patience.requests_over_s))
     try:
         async with shown(morning, backend, console) as show:
-            while morning.elapsed_s < deadline_s and not morning.all_closed():
+            while morning.elapsed_s < patience.deadline_s and not morning.all_closed():
                 if asking.done():
                     asking.result()  # refused: say so instead of waiting for stops that never come
                 await asyncio.sleep(_LOOK_S)
@@ -135,48 +185,6 @@ async def _drivers_out(config: DriversConfig, folder: Path) -> AsyncGenerator[No
             await until_ready(have_left, "the drivers' leaving", _DRIVERS_LEAVE_S)
     finally:
         await asyncio.to_thread(end, child, 5.0)
-
-
-async def _books_at_rest(
-    backend: FleetBackend, morning: Morning, partners: Sequence[str]
-) -> tuple[list[LedgerEntry], list[StopView], dict[str, list[StopEvent]], list[Violation]]:
-    """Both sides' books and what is wrong with them. A session that ended this moment is booked the next:
-    only what stays wrong counts."""
-    loop = asyncio.get_running_loop()
-    booked_by: float | None = None
-    while True:
-        ledger = await _ledgers_at_rest(partners)
-        morning.take(await backend.stops(len(morning.vans)))
-        views = list(morning.views.values())
-        timelines = await _timelines(backend, views)
-        violations = check_invariants(ledger, views, timelines, datetime.now(UTC))
-        booked_by = booked_by or loop.time() + _BOOKED_WITHIN_S
-        if not violations or not morning.all_closed() or loop.time() > booked_by:
-            return ledger, views, timelines, violations
-        await asyncio.sleep(1.0)
-
-
-async def _ledgers_at_rest(control_urls: Sequence[str]) -> list[LedgerEntry]:
-    """All partners' ledgers, once no session runs any more (or the time for that is over). Raises
-    httpx.HTTPError when a partner does not give its ledger: then nothing can be promised."""
-    loop = asyncio.get_running_loop()
-    rest_by = loop.time() + _LEDGERS_REST_S
-    async with httpx.AsyncClient(timeout=10.0, trust_env=False) as http:
-        while True:
-            entries: list[LedgerEntry] = []
-            for url in control_urls:
-                answer = await http.get(f"{url.rstrip('/')}/twin/ledger")
-                answer.raise_for_status()
-                entries += [LedgerEntry.model_validate(entry) for entry in answer.json()["entries"]]
-            running = [session for session in sessions_of(entries) if session.ended_at is None]
-            if not running or loop.time() > rest_by:
-                return entries
-            await asyncio.sleep(1.0)
-
-
-async def _timelines(backend: FleetBackend, views: Sequence[StopView]) -> dict[str, list[StopEvent]]:
-    """Read after the ledgers are at rest, so that late bookings are in."""
-    return {view.stop_id: await backend.timeline(view.stop_id) for view in views}
 
 
 def _links(links: Mapping[str, str]) -> dict[str, str]:

@@ -15,11 +15,13 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from models.contract import KEEPER_WORKFLOW
 from models.reason_catalogue import entry
 from models.reason_codes import NextStep, ReasonCode
 from models.stop import StopEvent, StopOutcome, StopView
 from workers.demo.board import words
-from workers.oracle import Violation
+from workers.oracle import PROMISES, Violation
+from workers.stack.chaos import Blow
 
 _CHARGED = (StopOutcome.CHARGED, StopOutcome.CHARGED_SHORT)
 _STEP_WORDS: dict[NextStep, str] = {
@@ -141,16 +143,20 @@ def report(
     *,
     elapsed_s: float,
     ledger_entries: int,
+    workflows: int | None = None,
+    blows: Sequence[Blow] = (),
     notes: Sequence[str] = (),
 ) -> RenderableType:
-    """The closing page, but for its links."""
+    """The closing page, but for its links. `workflows`: how many told their own story; None: not asked."""
     parts: list[RenderableType] = [Rule("The morning"), _headline(summary), _outcomes(summary)]
     if summary.fallbacks:
         parts += [_title("Why a fallback was needed"), _fallbacks(summary)]
     if summary.hand_overs:
         parts += [_title("Went to a person"), _hand_overs(summary)]
     parts += [_title("Figures"), _figures(summary, elapsed_s)]
-    parts += [_title("Promises"), _promises(summary, violations, ledger_entries)]
+    if blows:
+        parts += [_title(f"Blows ({len(blows)})"), _blows(blows)]
+    parts += [_title("Promises"), _promises(summary, violations, ledger_entries, workflows)]
     parts += [Padding(Text(note, style="yellow"), (0, 2)) for note in notes]
     return Group(*parts)
 
@@ -217,6 +223,7 @@ def _outcomes(summary: Summary) -> RenderableType:
             "yellow",
             "whatever ran was stopped and booked",
         ),
+        ("not needed", summary.outcomes[StopOutcome.NOT_NEEDED], "dim", "the van had enough"),
         ("not charged", summary.outcomes[StopOutcome.NOT_CHARGED], "red", ""),
         (
             "late starts caught",
@@ -289,15 +296,21 @@ def _figures(summary: Summary, elapsed_s: float) -> RenderableType:
     return table
 
 
-def _promises(summary: Summary, violations: Sequence[Violation], ledger_entries: int) -> RenderableType:
+def _blows(blows: Sequence[Blow]) -> RenderableType:
+    lines = [Text(blow.line(), style="" if blow.back_s is not None else "bold red") for blow in blows]
+    return Padding(Group(*lines), (0, 2))
+
+
+def _promises(
+    summary: Summary, violations: Sequence[Violation], ledger_entries: int, workflows: int | None
+) -> RenderableType:
     if not violations and not summary.unfinished:
         text = Text("All kept", style="bold green")
-        text.append(
-            ": no double session, no start sent twice, every session booked, one outcome per stop, no "
-            f"fallback without a reason, energy agrees, log without gaps. Checked against {ledger_entries} "
-            "entries of the chargers' own ledgers.",
-            style="",
-        )
+        text.append(f" ({len(PROMISES)}): ", style="")
+        text.append("; ".join(PROMISES), style="")
+        text.append(f". Checked against {ledger_entries} entries of the chargers' own ledgers", style="")
+        more = f", {workflows} workflows and our own rows." if workflows is not None else "."
+        text.append(more, style="")
         return Padding(text, (0, 2))
     lines = [
         Text(f"{len(violations)} broken, {len(summary.unfinished)} stops without an outcome", "bold red")
@@ -315,6 +328,6 @@ def query_links(workflows_url: str) -> dict[str, str]:
         "Temporal UI, all stops": 'WorkflowType="ChargingStop"',
         "stops that fell back": "Attempt > 1",
         "stops left to a person": 'StopOutcome="handed_to_human"',
-        "late starts after closing": 'WorkflowType="LateStartGuard"',
+        "sessions kept beyond their stop": f'WorkflowType="{KEEPER_WORKFLOW}"',
     }
     return {label: f"{workflows_url}?query={quote(query)}" for label, query in queries.items()}

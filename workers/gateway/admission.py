@@ -16,6 +16,7 @@ from models.station_passwords import NOBODY, hash_password, matches
 from store.chargers import KnownConnector
 from store.database import Store, TenantUnit
 from store.platform import Station
+from workers.gateway.absence import away_since, expects_start
 from workers.gateway.group_commit import GroupCommit
 
 _LANES = 2
@@ -41,7 +42,7 @@ class StationAdmission:
         self._operator, self._authority, self._open_door = operator, authority, open_door
         self._lookups = GroupCommit[str, Station | None](self._look_up, lanes=_LANES)
         self._connectors = GroupCommit[Station, dict[int, KnownConnector]](self._connectors_of, lanes=_LANES)
-        self._claims = GroupCommit[tuple[str, str, str, str, str], None](self._claim_all)
+        self._claims = GroupCommit[tuple[str, str, str, str, str], datetime | None](self._claim_all)
         self._releases = GroupCommit[tuple[str, str], None](self._release_all)
         self._units = asyncio.Semaphore(_UNITS_AT_ONCE)
 
@@ -94,13 +95,16 @@ class StationAdmission:
                 found |= await unit.chargers.of_stations(mine)
         return [found[station.station_id] for station in stations]
 
-    async def claim(self, station: StationInfo, generation: str, version: str) -> None:
-        await self._claims.submit((station.tenant_id, station.station_id, self._queue, generation, version))
+    async def claim(self, station: StationInfo, generation: str, version: str) -> datetime | None:
+        claim = (station.tenant_id, station.station_id, self._queue, generation, version)
+        return await self._claims.submit(claim)
 
-    async def _claim_all(self, claims: list[tuple[str, str, str, str, str]]) -> list[None]:
+    async def _claim_all(self, claims: list[tuple[str, str, str, str, str]]) -> list[datetime | None]:
         async with self._store.platform() as unit:
             await unit.claim_routes(claims)
-        return [None] * len(claims)
+            # After the claim: who tells an absence looks at the route first, under its lock.
+            stations = await unit.stations_of([claim[1] for claim in claims])
+        return [away_since(stations.get(claim[1])) for claim in claims]
 
     async def release(self, station: StationInfo, generation: str) -> None:
         await self._releases.submit((station.station_id, generation))
@@ -109,6 +113,10 @@ class StationAdmission:
         async with self._store.platform() as unit:
             await unit.release_routes(releases)
         return [None] * len(releases)
+
+    async def expects_start(self, station: StationInfo, connector_number: int, at: datetime) -> bool:
+        async with self._unit(station) as unit:
+            return await expects_start(unit, station.tenant_id, station.station_id, connector_number, at)
 
     async def begin(self) -> None:
         """What a forerunner of this gateway held is not held any more."""

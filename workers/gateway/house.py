@@ -29,6 +29,7 @@ from store.database import Store, TenantUnit
 from store.journal import JournalEvent
 from store.sessions import Transaction
 from store.stations import VendorField
+from workers.gateway.absence import clear_away, mark_away
 from workers.gateway.admission import StationAdmission
 from workers.gateway.group_commit import GroupCommit
 from workers.gateway.settlement import UNKNOWN_WH, settled, start_wh
@@ -72,6 +73,24 @@ class OcppHouse(StationAdmission):
         super().__init__(store, queue, operator=operator, authority=authority, open_door=open_door)
         self._evidence = evidence
         self._writers: dict[str, GroupCommit[_Write, None]] = {}
+
+    # --- contact ------------------------------------------------------------------------------------------
+
+    async def went_away(
+        self, station: StationInfo, generation: str, since: datetime, evidence: list[RoutedEvidence]
+    ) -> bool:
+        async with self._unit(station) as unit:
+            told = await mark_away(unit, station.tenant_id, station.station_id, generation, since)
+            if told:
+                await self._evidence.write(unit, evidence)
+        self._evidence.wake()
+        return told
+
+    async def came_back(self, station: StationInfo, since: datetime, evidence: list[RoutedEvidence]) -> None:
+        async with self._unit(station) as unit:
+            await clear_away(unit, station.tenant_id, station.station_id, since)
+            await self._evidence.write(unit, evidence)
+        self._evidence.wake()
 
     # --- transactions -----------------------------------------------------------------------------------
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import hashlib
 import os
 import secrets
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import warnings
@@ -21,6 +23,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
+from workers.stack.chaos import Child
 from workers.stack.ports import free_port
 from workers.stack.processes import Supervisor, until_ready
 from workers.stack.settings import DATABASE_URL, StackSettings
@@ -145,6 +148,8 @@ class Postgres:
         server = PostgresServer(self._data, cleanup_mode=None)
         if not (server.bin_path / "postgres").exists():
             raise PostgresFailed(f"no PostgreSQL for this platform in the wheel; set {DATABASE_URL}")
+        if server.system_user is not None:
+            server.bin_path = programs_for_all(server.bin_path)
         if (self._data / "postmaster.pid").exists():
             _stop_orphan(server, self._data)
         server.ensure_pgdata_inited()
@@ -200,6 +205,11 @@ class Postgres:
         await connection.close()
         return True
 
+    @property
+    def child(self) -> Child:
+        """The postmaster and with it all that it has started, for chaos."""
+        return Child(self._supervisor, _NAME, self.answers)
+
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """For drills: it recovers and comes back; `wait_back()` waits for that."""
         self._supervisor.kill(_NAME, number)
@@ -235,3 +245,29 @@ def _stop_orphan(server: PostgresServer, data: Path) -> None:
     # No server behind the file is no error: a start removes the file itself.
     with suppress(subprocess.CalledProcessError):
         pgexec("pg_ctl", arguments, server.bin_path, user=server.system_user)
+
+
+def programs_for_all(bin_path: Path) -> Path:
+    """Where another user can run the programs: here, or in a copy where a folder on the way is private (as
+    root's home, with the environment in it, often is). Raises PostgresFailed where somebody else's folder
+    stands in the place of the copy."""
+    real = bin_path.resolve()
+    if all(folder.stat().st_mode & stat.S_IXOTH for folder in real.parents):
+        return bin_path
+    install, package = real.parent, real.parent.parent
+    libraries = package.with_name(f"{package.name}.libs")  # the programs look for them beside the package
+    name = hashlib.sha256(f"{real}:{real.stat().st_mtime_ns}".encode()).hexdigest()[:12]
+    copy = Path(tempfile.gettempdir()) / f"backstop-postgres-{name}"
+    if not copy.exists():
+        made = Path(tempfile.mkdtemp(prefix=f"{copy.name}-", dir=copy.parent))
+        shutil.copytree(install, made / package.name / install.name, symlinks=True)
+        if libraries.exists():
+            shutil.copytree(libraries, made / libraries.name)
+        made.chmod(0o755)
+        try:
+            made.rename(copy)
+        except OSError:  # another process was first
+            shutil.rmtree(made)
+    if copy.stat().st_uid != os.geteuid():
+        raise PostgresFailed(f"{copy} belongs to somebody else; remove it")
+    return copy / package.name / install.name / real.name

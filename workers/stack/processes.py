@@ -218,6 +218,10 @@ class Supervisor:
         """Of the child as it is now; after a death it changes."""
         return self._kept[name].child.pid
 
+    def runs(self, name: str) -> bool:
+        """It has not ended (it may be frozen)."""
+        return self._kept[name].child.poll() is None
+
     def restarts(self, name: str) -> int:
         return self._kept[name].restarts
 

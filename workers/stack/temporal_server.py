@@ -14,6 +14,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 
 from models.contract import SEARCH_ATTRIBUTES
+from workers.stack.chaos import Child
 from workers.stack.processes import ChildFailed, Supervisor, http_ready, until_ready
 from workers.stack.settings import StackSettings
 from workers.stack.temporal_config import (
@@ -195,6 +196,11 @@ class TemporalServer:
             return False
         page, data = http_ready(f"{self.ui_url}/"), http_ready(f"{self.ui_url}/api/v1/namespaces")
         return await page() and await data()
+
+    @property
+    def child(self) -> Child:
+        """The server itself, for chaos."""
+        return Child(self._supervisor, _SERVER, self.answers)
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """For drills: it comes back; `wait_back()` waits for that."""

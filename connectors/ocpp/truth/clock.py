@@ -9,6 +9,9 @@ AHEAD = timedelta(minutes=5)
 OLDEST = datetime(2010, 1, 1, tzinfo=UTC)
 """Before OCPP: a clock that was never set."""
 
+CLAMPED = "the station's clock cannot be right: this is when it was told"
+"""In the detail of evidence whose time `instant` did not take."""
+
 
 def now_text() -> str:
     """RFC 3339 with milliseconds: some stations cannot read more digits."""
@@ -17,6 +20,11 @@ def now_text() -> str:
 
 def stamp(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def clamped(text: Any, now: datetime) -> str:
+    """CLAMPED where a timestamp was said and `instant` does not take it; else nothing."""
+    return CLAMPED if text is not None and instant(text, now) == now else ""
 
 
 def instant(text: Any, now: datetime | None = None) -> datetime:

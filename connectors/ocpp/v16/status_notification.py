@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+from connectors.ocpp.connectors import Report
 from connectors.ocpp.session import StationSession
-from connectors.ocpp.truth.clock import instant
+from connectors.ocpp.truth.clock import clamped, instant
 from connectors.ocpp.truth.faults import fault_reason
 from connectors.ocpp.wire.rpc import Answer
 from connectors.ocpp.wire.schemas import Json
@@ -12,7 +15,8 @@ from models.station import StationEventKind
 
 
 async def handle(session: StationSession, payload: Json) -> Answer:
-    number, word, at = int(payload["connectorId"]), str(payload["status"]), instant(payload.get("timestamp"))
+    now, when = datetime.now(UTC), payload.get("timestamp")
+    number, word, at = int(payload["connectorId"]), str(payload["status"]), instant(when, now)
     code, vendor_id = str(payload["errorCode"]), str(payload.get("vendorId") or "")
     vendor_code, info = str(payload.get("vendorErrorCode") or ""), str(payload.get("info") or "")
     if code != "NoError" or word == "Faulted":
@@ -29,7 +33,8 @@ async def handle(session: StationSession, payload: Json) -> Answer:
         phase = Phase.SUSTAIN if transaction else Phase.CONFIRM
         fault = fault_reason(code, vendor_id, vendor_code, phase)
     words = f"ocpp1.6:{code} {vendor_code}".strip() if fault else ""
-    await session.connector(number, word, at, fault=fault, vendor_code=words)
-    if transaction is not None and word in ("SuspendedEV", "SuspendedEVSE"):
-        await session.suspended(transaction.facts, at, by_vehicle=word == "SuspendedEV")
+    detail = clamped(when, now)
+    await session.connector(number, Report(word, at, f"ocpp1.6:{word}", fault, words, detail))
+    if transaction is not None:
+        await session.flow_said(transaction, word, at, detail)
     return Answer({})

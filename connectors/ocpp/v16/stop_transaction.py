@@ -11,7 +11,7 @@ import orjson
 from connectors.ocpp.ports import EndOfTransaction, Told, TransactionFacts
 from connectors.ocpp.session import OpenTransaction, StationSession
 from connectors.ocpp.truth.checks import HARD, stop_findings
-from connectors.ocpp.truth.clock import instant
+from connectors.ocpp.truth.clock import clamped, instant
 from connectors.ocpp.truth.meter import samples_of
 from connectors.ocpp.truth.salvage import integer, meter_values, register, timestamp
 from connectors.ocpp.truth.telling import told_of
@@ -48,7 +48,8 @@ async def handle(session: StationSession, payload: Json) -> Answer:
     if facts.has_told_end:
         await session.late(facts, told)
     else:
-        await session.ended(facts, EndOfTransaction(at, meter_stop, reason, findings), told)
+        clock_known = not clamped(payload["timestamp"], now)
+        await session.ended(facts, EndOfTransaction(at, meter_stop, reason, findings, clock_known), told)
     return Answer(answer)
 
 

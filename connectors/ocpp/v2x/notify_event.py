@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from connectors.ocpp.connectors import Report
 from connectors.ocpp.redaction import masked
 from connectors.ocpp.session import StationSession
 from connectors.ocpp.truth.clock import instant
@@ -50,7 +51,7 @@ async def _take(session: StationSession, event: Json) -> None:
         return
     status = _STATUSES.get(value) if name == "AvailabilityState" and component["name"] in _PLUGS else None
     if status is not None and status != "Faulted":
-        await session.connector(number, status, at)
+        await session.connector(number, Report(status, at, f"ocpp2.0.1:{status}"))
     elif raised and (name == "Problem" or status is not None):
         await _faulted(session, number, code, at, said_so=status is not None)
 
@@ -71,4 +72,5 @@ async def _faulted(session: StationSession, number: int, code: str, at: datetime
     if session.track(number).at == at:
         at += timedelta(microseconds=1)  # what follows a status of the same moment is news of its own
     words = mrec_words(code) if reason is not None else "ocpp2.0.1:Faulted"
-    await session.connector(number, "Faulted", at, fault=reason or plain_fault(phase), vendor_code=words)
+    fault = reason or plain_fault(phase)
+    await session.connector(number, Report("Faulted", at, "ocpp2.0.1:Faulted", fault, words))

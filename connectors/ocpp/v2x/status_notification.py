@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+from connectors.ocpp.connectors import Report
 from connectors.ocpp.session import StationSession
-from connectors.ocpp.truth.clock import instant
+from connectors.ocpp.truth.clock import clamped, instant
 from connectors.ocpp.truth.faults import known_fault
 from connectors.ocpp.wire.rpc import Answer
 from connectors.ocpp.wire.schemas import Json
@@ -14,12 +17,13 @@ async def handle(session: StationSession, payload: Json) -> Answer:
     number, word = int(payload["evseId"]), str(payload["connectorStatus"])
     if number < 1:
         return Answer({})
-    at = instant(payload.get("timestamp"))
+    now, when = datetime.now(UTC), payload.get("timestamp")
+    at, said = instant(when, now), f"ocpp2.0.1:{word}"
     fault, words = None, ""
     if word == "Faulted":
         transaction = await session.at_connector(number)
         # The event with its code may have come first.
-        words = session.track(number).fault_code or "ocpp2.0.1:Faulted"
+        words = session.track(number).fault_code or said
         fault = known_fault(words, Phase.SUSTAIN if transaction else Phase.CONFIRM)
-    await session.connector(number, word, at, fault=fault, vendor_code=words)
+    await session.connector(number, Report(word, at, said, fault, words, clamped(when, now)))
     return Answer({})

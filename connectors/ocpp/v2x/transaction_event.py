@@ -14,7 +14,7 @@ import orjson
 from connectors.ocpp.ports import EndOfTransaction, StartOfTransaction, Told, TransactionFacts
 from connectors.ocpp.session import OpenTransaction, StationSession
 from connectors.ocpp.truth.checks import HARD, start_findings, stop_findings
-from connectors.ocpp.truth.clock import instant
+from connectors.ocpp.truth.clock import clamped, instant
 from connectors.ocpp.truth.meter import Sample, samples_of
 from connectors.ocpp.truth.salvage import meter_values, timestamp, whole
 from connectors.ocpp.truth.telling import told_of
@@ -41,7 +41,7 @@ async def handle(session: StationSession, payload: Json) -> Answer:
     if payload["eventType"] == "Ended" and not facts.has_told_end:
         await session.ended(facts, _end(facts, payload, at, now, samples), lines)
     elif isinstance(known, OpenTransaction):
-        await _progress(session, known, payload, at, samples, lines)
+        await _progress(session, known, payload, at, samples, lines, clamped(payload["timestamp"], now))
     else:
         await session.late(facts, lines)
     if session.on_meter is not None and payload.get("meterValue"):
@@ -82,6 +82,7 @@ def _start(
         transaction_ref=reference,
         remote_start_id=int(remote) if remote is not None else None,
         in_start=in_start,
+        clock_known=not in_start or not clamped(payload["timestamp"], datetime.now(UTC)),
     )
 
 
@@ -127,7 +128,8 @@ def _end(
         same_tag=True,
     )
     reason = f"ocpp2.0.1:{info.get('stoppedReason') or 'Local'}"
-    return EndOfTransaction(max(at, facts.started_at), None, reason, findings)
+    clock_known = not clamped(payload["timestamp"], now)
+    return EndOfTransaction(max(at, facts.started_at), None, reason, findings, clock_known)
 
 
 async def _progress(
@@ -137,16 +139,16 @@ async def _progress(
     at: datetime,
     samples: list[Sample],
     lines: list[Told],
+    detail: str,
 ) -> None:
     facts, info = transaction.facts, cast(Json, payload["transactionInfo"])
     state = str(info.get("chargingState") or "")
-    await session.metered(transaction, samples, lines)
+    await session.metered(transaction, samples, lines, paused=state in ("SuspendedEV", "SuspendedEVSE"))
     if state:
-        await session.charging_state(facts.connector_number, state, at)
+        await session.connectors.charging_state(session.station, facts, state, at, detail)
     if payload["triggerReason"] in _GIVEN_UP:
         await session.given_up(transaction, at, str(payload["triggerReason"]))
-    if state in ("SuspendedEV", "SuspendedEVSE"):
-        await session.suspended(facts, at, by_vehicle=state == "SuspendedEV")
+    await session.flow_said(transaction, state, at, detail)
 
 
 def _answer(session: StationSession, payload: Json, facts: TransactionFacts) -> Json:

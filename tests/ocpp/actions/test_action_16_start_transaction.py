@@ -32,13 +32,15 @@ async def test_a_start_of_ours_opens_a_transaction_and_tells_the_stop(site: Site
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("foreign", "status"), [(False, "Invalid"), (True, "Accepted")])
-async def test_a_strangers_start_is_recorded_and_told_to_nobody(
+async def test_a_strangers_start_is_recorded_and_is_no_session_of_ours(
     site: Site, foreign: bool, status: str
 ) -> None:
     await settle(site, foreign_tokens=foreign)
     client = await site.connect(V16)
     assert await start(client, idTag="STRANGER") == ((await row(site)).transaction_id, status)
-    assert site.sink.heard == {}
+    told = [(e.kind, e.charger_id, e.attempt_id) for e in site.sink.heard.values()]
+    on_the_way = (EvidenceKind.CONNECTOR_OCCUPIED, site.charger().charger_id, None)
+    assert told == ([on_the_way] if foreign else []), "one that is refused may be over in a moment"
 
 
 @pytest.mark.asyncio

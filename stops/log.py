@@ -1,0 +1,70 @@
+"""The stop's own log: every transition once, in order, and what of it the store has not been given yet."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from models.decision import Decision
+from models.reason_codes import NextStep, ReasonCode
+from models.stop import StopEvent, StopPhase
+from stops.base import State
+
+
+class StopLog(State):
+    """`events` is the whole log; from `given` on, the store has not been given it."""
+
+    stop_id: str
+    events: list[StopEvent] = []
+    given: int = 0
+    decisions: list[Decision] = []
+    """Not yet given to the store."""
+    version: int = 0
+    updated_at: datetime
+    headline: str = "Looking for a charger"
+
+    def add(
+        self,
+        type_: str,
+        text: str,
+        now: datetime,
+        phase: StopPhase,
+        *,
+        attempt_number: int | None = None,
+        charger_id: str | None = None,
+        reason: ReasonCode | None = None,
+        vendor_code: str = "",
+        next_step: NextStep | None = None,
+        eta_impact_s: float | None = None,
+        data: dict[str, Any] | None = None,
+    ) -> None:
+        """One transition. It becomes the headline."""
+        self.headline, self.updated_at = text, now
+        self.events.append(
+            StopEvent(
+                stop_id=self.stop_id,
+                seq=len(self.events) + 1,
+                at=now,
+                type=type_,
+                phase=phase,
+                text=text,
+                attempt_number=attempt_number,
+                charger_id=charger_id,
+                reason=reason,
+                vendor_code=vendor_code,
+                next_step=next_step,
+                eta_impact_s=eta_impact_s,
+                data=data or {},
+            )
+        )
+
+    @property
+    def has_news(self) -> bool:
+        return self.given < len(self.events) or bool(self.decisions)
+
+    def give(self) -> tuple[tuple[StopEvent, ...], tuple[Decision, ...]]:
+        """What the store has not seen; given once: whoever takes it writes it until it is written."""
+        news, decisions = tuple(self.events[self.given :]), tuple(self.decisions)
+        self.given, self.decisions = len(self.events), []
+        self.version += 1
+        return news, decisions

@@ -1,0 +1,123 @@
+"""What may be said to a stop, and when. Validators of the workflow ask these rules; the API can, too."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from models.stop import (
+    Approval,
+    ArrivalReport,
+    CancelRequest,
+    ChooseCharger,
+    ProblemReport,
+    SessionState,
+    StopPhase,
+)
+from stops.inbox import Said
+from stops.stop import Stop
+
+_TOO_LATE_TO_CHOOSE = (StopPhase.CHARGING, StopPhase.SETTLING, StopPhase.CLOSED)
+_CLOCK_SLACK = timedelta(minutes=2)
+
+
+class Refused(Exception):
+    """`code` is stable and part of the contract; the text is for a person."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+def may_speak(stop: Stop, kind: Said, event_id: str) -> None:
+    """For all kinds. A repeat of what took effect is let through: it is answered as a duplicate."""
+    if stop.outcome is not None or stop.unreadable:
+        raise Refused("stop.closed", "The stop has ended.")
+    if stop.inbox.is_full(kind):
+        raise Refused("stop.too_many_messages", f"This stop takes no more messages of the kind {kind}.")
+
+
+def may_arrive(stop: Stop, report: ArrivalReport) -> None:
+    may_speak(stop, Said.ARRIVAL, report.event_id)
+    if stop.inbox.is_known(Said.ARRIVAL, report.event_id):
+        return
+    planned = stop.plan.charger_id
+    if report.charger_id is None:
+        _may_arrive_without_a_place(stop, report)
+        return
+    if report.charger_id == planned:
+        _may_be_about_the_plan_of_now(stop, report)
+        return
+    if any(s.charger_id == report.charger_id and not s.wanted for s in stop.sessions):
+        raise Refused("charger.already_failed", "This charger failed for this stop; a fallback was given.")
+    if planned is not None and stop.plan.offered(report.charger_id) is None:
+        raise Refused("charger.not_offered", "This charger is not among the stop's options.")
+
+
+def _may_arrive_without_a_place(stop: Stop, report: ArrivalReport) -> None:
+    """Once the stop has turned to another charger, "arrived" alone may speak of the one before."""
+    if stop.plan.moves > 1 or stop.sessions:
+        raise Refused("arrival.place_needed", "The stop has moved to another charger: say which one it is.")
+    _may_be_about_the_plan_of_now(stop, report)
+
+
+def _may_be_about_the_plan_of_now(stop: Stop, report: ArrivalReport) -> None:
+    planned_at = stop.plan.planned_at
+    moved = stop.plan.moves > 1 or bool(stop.sessions)
+    if moved and report.at is not None and planned_at is not None and report.at < planned_at - _CLOCK_SLACK:
+        raise Refused("arrival.outdated", "This arrival is older than the plan it would be about.")
+
+
+def may_report(stop: Stop, report: ProblemReport) -> None:
+    may_speak(stop, Said.PROBLEM, report.event_id)
+    if stop.inbox.is_known(Said.PROBLEM, report.event_id):
+        return
+    if stop.phase is StopPhase.SETTLING:
+        raise Refused("problem.too_late", "The charge has ended and is being settled.")
+    if report.charger_id is not None and report.charger_id != stop.plan.charger_id:
+        raise Refused("charger.not_current", "The stop is at another charger by now.")
+
+
+def may_cancel(stop: Stop, request: CancelRequest) -> None:
+    may_speak(stop, Said.CANCEL, request.event_id)
+    if stop.inbox.is_known(Said.CANCEL, request.event_id):
+        return
+    if stop.phase is StopPhase.SETTLING:
+        raise Refused(
+            "cancel.too_late", "The charge has ended and is being settled; there is nothing to call off."
+        )
+
+
+def may_choose(stop: Stop, request: ChooseCharger) -> None:
+    may_speak(stop, Said.CHOICE, request.event_id)
+    if not stop.inbox.is_known(Said.CHOICE, request.event_id):
+        must_be_open_to_a_choice(stop)
+
+
+def must_be_open_to_a_choice(stop: Stop) -> None:
+    """Asked again after the planner has judged the choice: the world may have moved meanwhile."""
+    current = stop.current
+    lives = current is not None and current.state not in (
+        SessionState.INTENDED,
+        SessionState.SENT,
+        SessionState.ACCEPTED,
+    )
+    if stop.outcome is not None:
+        raise Refused("stop.closed", "The stop has ended.")
+    if stop.phase in _TOO_LATE_TO_CHOOSE or lives:
+        raise Refused("choice.too_late", "The charge has begun.")
+
+
+def may_approve(stop: Stop, approval: Approval) -> None:
+    may_speak(stop, Said.APPROVAL, approval.event_id)
+    if stop.inbox.is_known(Said.APPROVAL, approval.event_id):
+        return
+    if stop.waiting.approval_until is None:
+        raise Refused("approval.not_awaited", "Nothing waits for an approval.")
+    if approval.charger_id is not None and stop.plan.offered(approval.charger_id) is None:
+        raise Refused("charger.not_offered", "This charger is not among the stop's options.")
+
+
+def arrived_at(report: ArrivalReport, now: datetime) -> datetime:
+    """When the driver arrived: as he says, unless his clock is ahead of ours."""
+    return min(report.at, now) if report.at is not None else now

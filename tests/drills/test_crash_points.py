@@ -1,0 +1,186 @@
+"""Every activity is crashed once before and once after its side effect; each time the stop ends as if nothing
+had happened, and every promise holds. The list is printed."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from temporalio.client import Client
+
+from models import contract
+from simulators.fleet_backend import FleetBackend
+from simulators.world import demo_world
+from tests.drills.crash_points import FOLDER, Moment, arm, crash_if_armed
+from tests.drills.crash_scenarios import ALONE, OUTCOMES, Case, CaseEnd, Scenario, Stage
+from workers.demo.auditor import Auditor
+from workers.local_stack import local_stack
+from workers.oracle import Limits, Violation
+from workers.stack.processes import Supervisor
+from workers.stack.temporal_server import TemporalServer
+
+_AT_ONCE = 3
+_SEED = 5
+_VANS = 80
+
+SCENARIOS: dict[str, tuple[Scenario, ...]] = {
+    contract.ACTIVITY_OPEN_STOP: (Scenario.CALM,),
+    contract.ACTIVITY_PLAN: (Scenario.CALM,),
+    contract.ACTIVITY_RECORD: (Scenario.CALM,),
+    contract.ACTIVITY_OPEN_ATTEMPT: (Scenario.CALM,),
+    contract.ACTIVITY_COMMAND: (Scenario.CALM, Scenario.ROAMING),
+    contract.ACTIVITY_FIND_ROUTE: (Scenario.CALM,),
+    contract.ACTIVITY_LOOK_AROUND: (Scenario.CALM,),
+    contract.ACTIVITY_SETTLE: (Scenario.CALM,),
+    contract.ACTIVITY_FIND_CHARGER: (Scenario.CHOSEN,),
+    contract.ACTIVITY_TAKE_BACK: (Scenario.ADOPTED,),
+    contract.ACTIVITY_SESSION_FACTS: (Scenario.OUTLIVED,),
+    contract.ACTIVITY_AMEND: (Scenario.OUTLIVED,),
+    contract.ACTIVITY_FIND_STATION: (Scenario.STATION,),
+    contract.ACTIVITY_DO_AT_STATION: (Scenario.STATION,),
+    contract.ACTIVITY_NOTE_AT_STATION: (Scenario.STATION,),
+}
+NEVER_CALLED = {contract.ACTIVITY_FOLLOW}
+CASES = [
+    Case(name, moment, scenario)
+    for name, scenarios in SCENARIOS.items()
+    for scenario in scenarios
+    for moment in Moment
+]
+
+
+@dataclass(frozen=True)
+class Drill:
+    ends: dict[Case, CaseEnd]
+    violations: list[Violation]
+    deaths: int
+
+
+@pytest_asyncio.fixture(scope="module")
+async def drill(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> AsyncIterator[Drill]:
+    """All cases on one stack, each with its own van; those with narrow moments one by one."""
+    folder = tmp_path_factory.mktemp("crashes")
+    points = folder / "points"
+    points.mkdir()
+    patch = pytest.MonkeyPatch()
+    patch.setenv(FOLDER, str(points))
+    world = demo_world(_SEED, _VANS)
+    entry = "tests.drills.crashing_process"
+    async with local_stack(folder, world, lambda text: None, entry=entry) as stack:
+        async with FleetBackend(stack.api_url, stack.api_key) as backend:
+            stage = Stage(stack, backend, points)
+            plugins = pytestconfig.pluginmanager
+            reporter: Any = plugins.get_plugin("terminalreporter")
+            capture: Any = plugins.get_plugin("capturemanager")
+
+            def say(line: str) -> None:
+                with capture.global_and_fixture_disabled():
+                    reporter.write_line(line)
+
+            ends = await _play_all(stage, say)
+            partners = [url for name, url in stack.control_urls.items() if name != "telematics"]
+            limits = Limits(stopped_within=timedelta(seconds=20))
+            auditor = Auditor(backend, partners, _VANS, await stack.reader(), limits)
+            _, violations = await auditor.at_rest(60.0, 60.0)
+        deaths = sum(1 for seen in stack.processes.exits if seen.code == 9)
+    patch.undo()
+    yield Drill(ends, violations, deaths)
+
+
+async def _play_all(stage: Stage, say: Callable[[str], None]) -> dict[Case, CaseEnd]:
+    few = asyncio.Semaphore(_AT_ONCE)
+    ends: dict[Case, CaseEnd] = {}
+    # A point is armed by its name: the same point of two scenarios must not be armed at once.
+    one_by_one = {case.activity + case.moment: asyncio.Lock() for case in CASES}
+
+    async def play(case: Case) -> None:
+        async with one_by_one[case.activity + case.moment], few:
+            try:
+                ends[case] = await stage.play(case)
+            except TimeoutError:
+                ends[case] = CaseEnd(case, struck=False, tries=0, said="it never ended")
+            say(_line(ends[case]))
+
+    await asyncio.gather(*(play(case) for case in CASES if case.scenario not in ALONE))
+    for case in CASES:
+        if case.scenario in ALONE:
+            await play(case)
+    return ends
+
+
+def _line(end: CaseEnd) -> str:
+    word = "crashed" if end.struck else "NOT CRASHED"
+    outcome = (end.view.outcome if end.view else None) or end.said or "none"
+    return f"{word:<12} {end.case.name:<62} outcome {outcome}"
+
+
+@pytest.mark.slow
+@pytest.mark.asyncio
+@pytest.mark.parametrize("case", CASES, ids=[case.name.replace(" ", "-") for case in CASES])
+async def test_a_crash_at_this_border_changes_no_outcome(drill: Drill, case: Case) -> None:
+    end = drill.ends[case]
+    assert end.struck, f"nobody came past {case.name} in {end.tries} tries; {end.said}"
+    if case.scenario is Scenario.STATION:
+        assert end.said == "done"
+    else:
+        assert end.view is not None
+        assert end.view.outcome in OUTCOMES[case.scenario], end.view.headline
+
+
+@pytest.mark.slow
+@pytest.mark.asyncio
+async def test_after_all_these_crashes_every_promise_holds(drill: Drill) -> None:
+    assert drill.violations == []
+    assert drill.deaths >= len(CASES)
+
+
+def test_every_activity_has_its_scenario() -> None:
+    names = {value for name, value in vars(contract).items() if name.startswith("ACTIVITY_")}
+    assert set(SCENARIOS) | NEVER_CALLED == names
+
+
+def test_a_crash_point_is_for_one_workflow_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    died: list[int] = []
+    monkeypatch.setattr("os._exit", died.append)
+    armed = arm(tmp_path, "record_stop", Moment.AFTER, ["stop:demo:a", "session:1"])
+    crash_if_armed(tmp_path, "record_stop", Moment.AFTER, "stop:demo:b")
+    crash_if_armed(tmp_path, "record_stop", Moment.BEFORE, "stop:demo:a")
+    crash_if_armed(tmp_path, "open_stop", Moment.AFTER, "stop:demo:a")
+    assert died == []
+    assert armed.exists()
+    crash_if_armed(tmp_path, "record_stop", Moment.AFTER, "session:1")
+    crash_if_armed(tmp_path, "record_stop", Moment.AFTER, "session:1")
+    assert died == [9]
+    assert not armed.exists()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("moment", "effects"), [(Moment.BEFORE, 1), (Moment.AFTER, 2)])
+async def test_a_process_dies_before_or_after_the_side_effect_and_not_again(
+    temporal_server: TemporalServer,
+    temporal_client: Client,
+    task_queue: str,
+    tmp_path: Path,
+    moment: Moment,
+    effects: int,
+) -> None:
+    """After: the effect stands, and nobody knows; the activity runs again."""
+    armed = arm(tmp_path, "note_effect", moment, [task_queue])
+    async with Supervisor(tmp_path) as supervisor:
+        argv = [sys.executable, "-m", "tests.drills.toy_worker", temporal_server.address, task_queue]
+        supervisor.start("toy", [*argv, str(tmp_path)])
+        done = await temporal_client.execute_workflow(
+            "Toy", str(tmp_path / "effects"), id=task_queue, task_queue=task_queue, result_type=int
+        )
+        assert [seen.code for seen in supervisor.exits] == [9]
+    assert done == effects
+    assert not armed.exists()

@@ -1,0 +1,161 @@
+"""What counts as arrival, here and now, and whether a vehicle that was told to leave is still there."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from models.evidence import Evidence, EvidenceKind, EvidenceSource
+from stops.presence import Heading, Presence
+
+T0 = datetime(2026, 5, 4, 6, 0, tzinfo=UTC)
+HERE, NEIGHBOUR, ELSEWHERE = "DE*SIM*E1", "DE*SIM*E2", "DE*SIM*E9"
+ETA_S = 1800.0
+
+
+def at(seconds: float) -> datetime:
+    return T0 + timedelta(seconds=seconds)
+
+
+def heading(*, private: bool = False, since_s: float = 0.0) -> Heading:
+    return Heading(
+        charger_id=HERE, private=private, since=at(since_s), expected_at=at(ETA_S), neighbours=[NEIGHBOUR]
+    )
+
+
+def plug(seconds: float, charger_id: str = HERE) -> Evidence:
+    return heard(EvidenceKind.PLUGGED_IN, seconds, EvidenceSource.OCPP, charger_id=charger_id)
+
+
+def own(kind: EvidenceKind, seconds: float, **more: Any) -> Evidence:
+    return heard(kind, seconds, EvidenceSource.TELEMATICS, **more)
+
+
+def heard(kind: EvidenceKind, seconds: float, source: EvidenceSource, **more: Any) -> Evidence:
+    return Evidence(
+        event_id=f"{kind}-{source}-{seconds}", kind=kind, source=source, observed_at=at(seconds), **more
+    )
+
+
+def arrival_after(*told: Evidence, private: bool = False, since_s: float = 0.0) -> str | None:
+    presence = Presence()
+    for item in told:
+        presence.see(item)
+    found = presence.arrival(heading(private=private, since_s=since_s), at(5000))
+    return found.charger_id if found else None
+
+
+_P = EvidenceKind.PLUGGED_IN
+
+
+@pytest.mark.parametrize(
+    ("told", "private", "where"),
+    [
+        ([plug(60)], False, None),
+        ([plug(60)], True, HERE),
+        ([plug(ETA_S)], False, HERE),
+        ([plug(60), own(_P, 100)], False, HERE),
+        ([plug(60), own(_P, 1000)], False, None),
+        ([plug(ETA_S), own(EvidenceKind.VEHICLE_PROGRESS, ETA_S, distance_km=8.0)], False, None),
+        ([plug(60), own(EvidenceKind.VEHICLE_PROGRESS, 90, distance_km=8.0)], True, None),
+        ([own(_P, 60, distance_km=0.05)], False, HERE),
+        ([own(_P, 60)], False, None),
+        ([own(EvidenceKind.ARRIVED, 60, charger_id=HERE)], False, HERE),
+        ([own(EvidenceKind.ARRIVED, 60, charger_id=ELSEWHERE)], False, None),
+        ([plug(60, NEIGHBOUR), own(_P, 100)], False, NEIGHBOUR),
+        ([plug(60, ELSEWHERE), own(_P, 100)], False, None),
+        ([heard(EvidenceKind.UNPLUGGED, 60, EvidenceSource.OCPP, charger_id=HERE)], True, None),
+    ],
+    ids=[
+        "anybody's plug at a public charger",
+        "a plug at a private site",
+        "a plug when it is due, of a vehicle without a feed",
+        "charger and vehicle tell one plug",
+        "charger and vehicle tell two plugs",
+        "a plug when it is due, while the vehicle still drives",
+        "a plug at a private site, while the vehicle still drives",
+        "the vehicle is plugged in inside the geofence",
+        "the vehicle is plugged in, nobody knows where",
+        "the vehicle's own geofence",
+        "another geofence",
+        "a plug next door, and the vehicle's word",
+        "a plug somewhere else, and the vehicle's word",
+        "no plug at all",
+    ],
+)
+def test_what_counts_as_arrival(told: list[Evidence], private: bool, where: str | None) -> None:
+    assert arrival_after(*told, private=private) == where
+    assert arrival_after(*reversed(told), private=private) == where
+
+
+def test_what_was_said_before_the_stop_turned_here_is_about_another_place() -> None:
+    assert arrival_after(plug(60), own(_P, 100), since_s=600) is None
+
+
+def test_the_driver_is_believed_alone() -> None:
+    presence = Presence()
+    presence.told_by_driver(HERE, at(60))
+    found = presence.arrival(heading(), at(61))
+    assert found is not None
+    assert found.witnesses == ["driver"]
+
+
+def _stood_here() -> Presence:
+    presence = Presence()
+    presence.stand_at(HERE, at(100))
+    return presence
+
+
+@pytest.mark.parametrize(
+    ("told", "asked_s", "still"),
+    [
+        ([], 300, True),
+        ([], 2000, False),
+        ([own(_P, 250)], 2000, True),
+        ([own(EvidenceKind.ENERGY_FLOWING, 250)], 2000, True),
+        ([own(EvidenceKind.UNPLUGGED, 250)], 300, False),
+        ([own(EvidenceKind.VEHICLE_PROGRESS, 250, distance_km=4.0)], 300, False),
+        ([own(EvidenceKind.VEHICLE_PROGRESS, 250, distance_km=0.2)], 300, True),
+        ([own(EvidenceKind.ARRIVED, 250, charger_id=ELSEWHERE)], 300, False),
+        ([plug(250)], 2000, False),
+    ],
+)
+def test_whether_it_is_still_there(told: list[Evidence], asked_s: float, still: bool) -> None:
+    presence = _stood_here()
+    for item in told:
+        presence.see(item)
+    assert presence.is_still_at(HERE, at(200), at(asked_s), 600) is still
+    assert not presence.is_still_at(ELSEWHERE, at(200), at(asked_s), 600)
+
+
+def test_a_vehicle_that_left_before_it_was_told_to_is_not_there() -> None:
+    presence = _stood_here()
+    presence.see(own(EvidenceKind.UNPLUGGED, 150))
+    assert not presence.is_still_at(HERE, at(200), at(210), 600)
+
+
+def test_two_plugs_minutes_apart_are_two_vehicles() -> None:
+    """A stranger's plug that still stands, and our vehicle's own, made later at another connector."""
+    presence = Presence()
+    presence.see(plug(0), standing=True)
+    presence.see(plug(700, ELSEWHERE), standing=True)
+    presence.see(own(_P, 700), standing=True)
+    assert presence.arrival(heading(since_s=900), at(905)) is None
+
+
+def test_a_plug_made_before_the_plan_counts_where_both_tell_it() -> None:
+    presence = Presence()
+    presence.see(plug(0), standing=True)
+    presence.see(own(_P, 60), standing=True)
+    found = presence.arrival(heading(since_s=900), at(905))
+    assert found is not None
+    assert found.charger_id == HERE
+
+
+def test_a_distance_to_another_charger_is_no_arrival() -> None:
+    """What the vehicle said before the stop turned here was about the charger that was planned then."""
+    presence = Presence()
+    presence.see(own(_P, 700, distance_km=0.05), standing=True)
+    assert presence.arrival(heading(since_s=900), at(905)) is None

@@ -1,0 +1,168 @@
+"""A session's fold: the same evidence in any order, any number of times, gives the same session."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.charger import Charger, Protocol
+from models.commands import CommandOutcome, CommandReply
+from models.evidence import Evidence, EvidenceKind, EvidenceSource
+from models.money import Money
+from models.place import Place
+from models.reason_codes import ReasonCode
+from models.stop import SessionState
+from models.vehicle import ConnectorStandard
+from stops.session import Session
+
+T0 = datetime(2026, 5, 4, 6, 0, tzinfo=UTC)
+CHARGER = Charger(
+    charger_id="DE*SIM*E1",
+    site_id="site",
+    operator="operator",
+    network="sim",
+    place=Place(latitude=51.0, longitude=6.0),
+    protocol=Protocol.OCPP,
+    standard=ConnectorStandard.CCS_2,
+    power_kw=50.0,
+)
+TOLD = (
+    EvidenceKind.SESSION_STARTED,
+    EvidenceKind.ENERGY_FLOWING,
+    EvidenceKind.SUSPENDED_BY_VEHICLE,
+    EvidenceKind.SUSPENDED_BY_CHARGER,
+    EvidenceKind.CONNECTOR_FAULTED,
+    EvidenceKind.STATION_OFFLINE,
+    EvidenceKind.STATION_ONLINE,
+    EvidenceKind.SESSION_PROGRESS,
+    EvidenceKind.TARGET_REACHED,
+    EvidenceKind.SESSION_SILENT,
+    EvidenceKind.SESSION_ENDED,
+    EvidenceKind.CHARGE_RECORD,
+    EvidenceKind.COMMAND_FAILED,
+    EvidenceKind.UNPLUGGED,
+)
+
+
+def a_session() -> Session:
+    return Session(attempt_id="attempt-1", number=1, charger=CHARGER, opened_at=T0)
+
+
+def word(kind: EvidenceKind, at_s: float, **more: Any) -> Evidence:
+    more.setdefault("event_id", f"{kind}-{at_s}")
+    more.setdefault("source", EvidenceSource.OCPP)
+    return Evidence(kind=kind, observed_at=T0 + timedelta(seconds=at_s), attempt_id="attempt-1", **more)
+
+
+@st.composite
+def stories(draw: st.DrawFn) -> list[Evidence]:
+    """Each at an instant of its own, as one clock tells them; energy never falls."""
+    kinds = draw(st.lists(st.sampled_from(TOLD), min_size=1, max_size=12))
+    told: list[Evidence] = []
+    kwh = 0.0
+    for number, kind in enumerate(kinds):
+        kwh += draw(st.floats(0, 5))
+        energy = draw(st.sampled_from([None, round(kwh, 3)]))
+        told.append(
+            word(
+                kind,
+                60.0 * (number + 1),
+                event_id=f"event-{number}",
+                energy_kwh=energy,
+                session_ref=draw(st.sampled_from([None, "tx-1"])),
+                soc_percent=draw(st.sampled_from([None, 40.0, 80.0])),
+                reason=draw(
+                    st.sampled_from([None, ReasonCode.SUSTAIN_EVSE_FAULT, ReasonCode.START_REJECTED])
+                ),
+                heard_at=T0 if kind is EvidenceKind.SESSION_SILENT else None,
+                cost=Money(amount=Decimal(3)) if kind is EvidenceKind.CHARGE_RECORD else None,
+            )
+        )
+    return told
+
+
+def conclusions(session: Session) -> dict[str, Any]:
+    return {
+        "state": session.state,
+        "started_at": session.started_at,
+        "ended_at": session.ended_at,
+        "energy_kwh": session.energy_kwh,
+        "reason": session.end_reason,
+        "fault": session.fault,
+        "refused": session.refused,
+        "ref": session.session_ref,
+        "soc": session.soc_percent,
+        "suspended_at": session.suspended_at,
+        "paused_at": session.paused_at,
+        "out_of_contact": session.is_out_of_contact,
+        "cost": session.record_cost,
+        "idle_s": session.idle_s,
+        "silent": (session.silent_at, session.silent_heard_at),
+    }
+
+
+@settings(max_examples=400, deadline=None)
+@given(story=stories(), data=st.data())
+def test_neither_order_nor_repeats_matter(story: list[Evidence], data: st.DataObject) -> None:
+    in_order, shuffled = a_session(), a_session()
+    for item in story:
+        in_order.take(item)
+    repeats = data.draw(st.lists(st.sampled_from(story), max_size=5))
+    for item in data.draw(st.permutations([*story, *repeats])):
+        shuffled.take(item)
+    assert conclusions(shuffled) == conclusions(in_order)
+
+
+@settings(max_examples=200, deadline=None)
+@given(story=stories(), cut=st.integers(0, 12))
+def test_what_is_carried_over_is_the_session(story: list[Evidence], cut: int) -> None:
+    """A session that is dumped and read back in the middle (continue-as-new, a keeper) goes on as it was."""
+    whole, carried = a_session(), a_session()
+    for number, item in enumerate(story):
+        whole.take(item)
+        if number == cut:
+            carried = Session.model_validate(carried.model_dump(mode="json"))
+        carried.take(item)
+    assert conclusions(carried) == conclusions(whole)
+
+
+def test_an_accepted_stop_command_ends_nothing() -> None:
+    session = a_session()
+    session.take(word(EvidenceKind.SESSION_STARTED, 10, session_ref="tx-1"))
+    session.leave(ReasonCode.SUSTAIN_DRIVER_REPORT, T0)
+    session.stop_sent_at = T0
+    assert session.is_alive
+    assert session.state is SessionState.STOPPING
+
+
+def test_an_unplugged_vehicle_ends_only_what_the_vehicle_alone_speaks_for() -> None:
+    by_vehicle, by_charger = a_session(), a_session()
+    for session, ref in ((by_vehicle, None), (by_charger, "tx-1")):
+        session.take(word(EvidenceKind.ENERGY_FLOWING, 10, source=EvidenceSource.TELEMATICS, session_ref=ref))
+        session.take(word(EvidenceKind.UNPLUGGED, 20, source=EvidenceSource.TELEMATICS))
+    assert by_vehicle.ended_at == T0 + timedelta(seconds=20)
+    assert by_charger.is_alive
+
+
+def test_evidence_wins_over_a_refused_start() -> None:
+    session = a_session()
+    session.sent_at = T0
+    session.take_reply(CommandReply(outcome=CommandOutcome.REJECTED), T0)
+    assert not session.may_come_alive
+    session.take(word(EvidenceKind.SESSION_STARTED, 10))
+    assert session.is_alive
+
+
+def test_a_record_beyond_the_connector_is_not_booked() -> None:
+    session = a_session()
+    session.take(word(EvidenceKind.SESSION_STARTED, 0))
+    session.take(word(EvidenceKind.SESSION_ENDED, 3600, energy_kwh=30.0))
+    session.take(word(EvidenceKind.CHARGE_RECORD, 3700, energy_kwh=400.0))
+    assert session.energy_kwh == 30.0
+    session.take(word(EvidenceKind.CHARGE_RECORD, 3800, energy_kwh=31.0))
+    assert session.energy_kwh == 31.0
+    assert not session.record_differs

@@ -1,0 +1,198 @@
+"""Typed calls of activities: each with its queue, time limits and retries in one place.
+
+What leaves the workflow is a regular activity, because its input then stands in the history first. Only reads
+are local: where a task is lost they simply run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Generic, TypeVar
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import FailureError
+
+with workflow.unsafe.imports_passed_through():
+    from models.activity_messages import (
+        Amendment,
+        FindCharger,
+        FoundCharger,
+        KeptSession,
+        LookAround,
+        OpenedStop,
+        OpenStop,
+        PrepareStart,
+        Route,
+        RouteRequest,
+        SessionFacts,
+        SessionGoal,
+        Settlement,
+        SettleRequest,
+        Surroundings,
+        TakeBack,
+    )
+    from models.commands import ChargerCommand, CommandReply
+    from models.contract import (
+        ACTIVITY_AMEND,
+        ACTIVITY_COMMAND,
+        ACTIVITY_FIND_CHARGER,
+        ACTIVITY_FIND_ROUTE,
+        ACTIVITY_FIND_STATION,
+        ACTIVITY_FOLLOW,
+        ACTIVITY_LOOK_AROUND,
+        ACTIVITY_NOTE_AT_STATION,
+        ACTIVITY_OPEN_ATTEMPT,
+        ACTIVITY_OPEN_STOP,
+        ACTIVITY_PLAN,
+        ACTIVITY_RECORD,
+        ACTIVITY_SESSION_FACTS,
+        ACTIVITY_SETTLE,
+        ACTIVITY_TAKE_BACK,
+        PLANNER_QUEUE,
+    )
+    from models.decision import Decision, PlanRequest
+    from models.station_commands import StationRoute, StationTask, StationTaskDone
+    from models.stop import StopRecord
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+_SUMMARY_LENGTH = 120  # the UI shows about so many characters
+
+_UNTIL_DONE = RetryPolicy(initial_interval=timedelta(seconds=0.2), maximum_interval=timedelta(seconds=10))
+_A_FEW = RetryPolicy(
+    initial_interval=timedelta(seconds=0.2), maximum_interval=timedelta(seconds=2), maximum_attempts=5
+)
+_ONCE = RetryPolicy(maximum_attempts=1)
+
+
+@dataclass(frozen=True)
+class OwnCall(Generic[A, R]):
+    """An activity on our own store, on the workflow's own queue (so that it starts eagerly, without a queue's
+    hop). Retried until it works: while the store is away, the UI shows the pending activity and its error."""
+
+    name: str
+    result: type[R]
+
+    async def __call__(self, argument: A, *, summary: str = "") -> R:
+        """Raises ActivityError only where the store refuses the data itself (never retried)."""
+        return await workflow.execute_activity(
+            self.name,
+            argument,
+            result_type=self.result,
+            start_to_close_timeout=timedelta(seconds=10),
+            retry_policy=_UNTIL_DONE,
+            summary=_short(summary),
+        )
+
+
+@dataclass(frozen=True)
+class Read(Generic[A, R]):
+    """A read of our own store: local. `otherwise`: what is taken where it does not work out in `within_s`."""
+
+    name: str
+    result: type[R]
+    otherwise: Callable[[], R]
+    within_s: float = 6.0
+
+    async def __call__(self, argument: A, *, summary: str = "") -> R:
+        try:
+            return await workflow.execute_local_activity(
+                self.name,
+                argument,
+                result_type=self.result,
+                start_to_close_timeout=timedelta(seconds=self.within_s / 2),
+                schedule_to_close_timeout=timedelta(seconds=self.within_s),
+                retry_policy=_A_FEW,
+                summary=_short(summary),
+            )
+        except FailureError:
+            # Not only ActivityError: a local activity that timed out is that when it happens, and the bare
+            # TimeoutError when its marker is replayed. Both must go the same way.
+            workflow.logger.warning("a read did not work out", extra={"activity": self.name})
+            return self.otherwise()
+
+
+@dataclass(frozen=True)
+class FirstCall(Generic[A, R]):
+    """The very first record: local, because its content follows from the order alone, so that a second run of
+    a lost task writes the same bytes. Where the store does not answer at once, as a regular activity, so that
+    the UI shows what the stop waits for."""
+
+    name: str
+    result: type[R]
+
+    async def __call__(self, argument: A, *, summary: str = "") -> R:
+        """Raises ActivityError only where the store refuses the data itself (never retried)."""
+        try:
+            return await workflow.execute_local_activity(
+                self.name,
+                argument,
+                result_type=self.result,
+                schedule_to_close_timeout=timedelta(seconds=4),
+                start_to_close_timeout=timedelta(seconds=3),
+                retry_policy=RetryPolicy(initial_interval=timedelta(seconds=0.2), maximum_attempts=3),
+                summary=_short(summary),
+            )
+        except FailureError:
+            return await OwnCall(self.name, self.result)(argument, summary=summary)
+
+
+OPEN_STOP = FirstCall[OpenStop, OpenedStop](ACTIVITY_OPEN_STOP, OpenedStop)
+RECORD = OwnCall[StopRecord, None](ACTIVITY_RECORD, type(None))
+OPEN_ATTEMPT = OwnCall[PrepareStart, Route](ACTIVITY_OPEN_ATTEMPT, Route)
+TAKE_BACK = OwnCall[TakeBack, Route](ACTIVITY_TAKE_BACK, Route)
+FOLLOW = OwnCall[SessionGoal, None](ACTIVITY_FOLLOW, type(None))
+AMEND = OwnCall[Amendment, None](ACTIVITY_AMEND, type(None))
+SESSION_FACTS = OwnCall[KeptSession, SessionFacts](ACTIVITY_SESSION_FACTS, SessionFacts)
+
+NOTE_AT_STATION = OwnCall[StationTaskDone, None](ACTIVITY_NOTE_AT_STATION, type(None))
+
+FIND_STATION = Read[StationTask, StationRoute](
+    ACTIVITY_FIND_STATION, StationRoute, StationRoute, within_s=15.0
+)
+FIND_ROUTE = Read[RouteRequest, Route](ACTIVITY_FIND_ROUTE, Route, lambda: Route(detail="our store is away"))
+LOOK_AROUND = Read[LookAround, Surroundings](ACTIVITY_LOOK_AROUND, Surroundings, Surroundings)
+FIND_CHARGER = Read[FindCharger, FoundCharger](ACTIVITY_FIND_CHARGER, FoundCharger, FoundCharger)
+PRICE = Read[SettleRequest, Settlement](
+    ACTIVITY_SETTLE, Settlement, lambda: Settlement(detail="not priced"), within_s=20.0
+)
+
+
+def plan(request: PlanRequest, timeout_s: float, summary: str) -> workflow.ActivityHandle[Decision]:
+    """On the planner's own queue: solving never delays a stop's messages."""
+    return workflow.start_activity(
+        ACTIVITY_PLAN,
+        request,
+        task_queue=PLANNER_QUEUE,
+        result_type=Decision,
+        schedule_to_close_timeout=timedelta(seconds=timeout_s),
+        start_to_close_timeout=timedelta(seconds=20),
+        retry_policy=RetryPolicy(
+            initial_interval=timedelta(seconds=0.5), maximum_interval=timedelta(seconds=5)
+        ),
+        summary=_short(summary),
+    )
+
+
+async def send(command: ChargerCommand, task_queue: str, route_wait_s: float, summary: str) -> CommandReply:
+    """To the process that can reach the charger. Never retried by the server: that process may be gone for
+    good, and what it sent may have worked. Raises ActivityError."""
+    return await workflow.execute_activity(
+        ACTIVITY_COMMAND,
+        command,
+        task_queue=task_queue,
+        result_type=CommandReply,
+        schedule_to_start_timeout=timedelta(seconds=route_wait_s),
+        start_to_close_timeout=timedelta(seconds=command.timeout_s + 10),
+        heartbeat_timeout=timedelta(seconds=10),
+        retry_policy=_ONCE,
+        summary=_short(summary),
+    )
+
+
+def _short(summary: str) -> str | None:
+    return summary[:_SUMMARY_LENGTH] or None

@@ -1,0 +1,154 @@
+"""The keeper of one session: owns it from the intent to the proven end, whatever the stop does meanwhile.
+
+While the session is wanted it only watches. From the moment it lives and is not wanted, it is stopped, with
+back-off, until it has been seen to end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from models.activity_messages import Route
+    from models.commands import CommandKind, CommandOutcome, CommandReply
+    from models.reason_codes import NextStep, ReasonCode
+    from stops.session import Session
+
+from workflows.commands import Commands
+
+_LONGEST_PAUSE_S = 300.0
+_TRIES_UNTIL_TOLD = 3
+
+
+@dataclass
+class Keeper:
+    """`note`: writes into the log of whoever this keeper works for. `command_id`: gives the next id."""
+
+    session: Session
+    commands: Commands
+    note: Callable[..., None]
+    command_id: Callable[[Session, CommandKind], str]
+    first_pause_s: Callable[[], float]
+    refused: ReasonCode | None = field(default=None, init=False)
+    """The store refused to open the attempt: vehicle or connector is held by another. Nothing was sent."""
+    refused_detail: str = field(default="", init=False)
+    reply: CommandReply | None = field(default=None, init=False)
+    """The answer to the start."""
+    task: asyncio.Task[None] | None = field(default=None, init=False)
+    retired: bool = field(default=False, init=False)
+    """The stop has closed: what is not over by now has a keeper in a workflow of its own."""
+    stopped_for_s: float = field(default=0.0, init=False)
+    """For so long the session has been told to end, and has not been seen to."""
+    busy: bool = field(default=False, init=False)
+    """A command is under way: its effect is not known yet."""
+
+    async def run(self, open_attempt: Callable[[], Awaitable[Route]] | None) -> None:
+        """From the intent (None: it stands already) to the end that is seen."""
+        if open_attempt is not None:
+            await self._start(open_attempt)
+        await self.keep()
+
+    async def keep(self) -> None:
+        session = self.session
+        while not session.is_over:
+            await workflow.wait_condition(lambda: session.is_over or self.must_stop)
+            if not session.is_over:
+                await self.stop_until_over()
+                if session.is_over:
+                    self._note_end()
+
+    @property
+    def must_stop(self) -> bool:
+        """It lives, nobody wants it, and nobody is about to."""
+        session = self.session
+        return session.is_alive and not session.wanted and not session.adopting and not self.retired
+
+    async def _start(self, open_attempt: Callable[[], Awaitable[Route]]) -> None:
+        session = self.session
+        self.busy = True
+        try:
+            route = await open_attempt()
+            if route.refused is not None:
+                self.refused, self.refused_detail = route.refused, route.detail
+                session.rejected = route.refused
+                return
+            if not session.wanted:
+                session.rejected = session.left_because or ReasonCode.REACH_CANCELLED
+                return  # called off before anything was sent
+            session.sent_at = workflow.now()
+            command_id = self.command_id(session, CommandKind.START)
+            reply = await self.commands.start(session, command_id, route, lambda: session.wanted)
+            session.take_reply(reply, workflow.now())
+            self.reply = reply
+        finally:
+            self.busy = False
+
+    async def stop_until_over(self, *, most_s: float | None = None) -> None:
+        """Stop it, wait, stop it again. Returns when it is over, wanted again, or after `most_s`."""
+        session = self.session
+        gives_up_at = workflow.now() + timedelta(seconds=most_s) if most_s is not None else None
+        tries = 0
+        while self.must_stop and (gives_up_at is None or workflow.now() < gives_up_at):
+            tries += 1
+            session.stop_tries += 1
+            session.stop_sent_at = workflow.now()
+            self.busy = True
+            try:
+                reply = await self.commands.stop(session, self.command_id(session, CommandKind.STOP))
+            finally:
+                self.busy = False
+            session.stop_refused = reply.outcome is CommandOutcome.REJECTED
+            pause_s = min(self.first_pause_s() * 2 ** (tries - 1), _LONGEST_PAUSE_S)
+            await self._pause(pause_s, contact_lost=session.is_out_of_contact)
+            told_at = session.stop_sent_at or workflow.now()
+            self.stopped_for_s += max(0.001, (workflow.now() - told_at).total_seconds())
+            if tries == _TRIES_UNTIL_TOLD and self.must_stop:
+                self._note_unconfirmed()
+
+    async def _pause(self, seconds: float, *, contact_lost: bool) -> None:
+        """Until it is over; or the station is back, then it is told at once."""
+        session = self.session
+        try:
+            await workflow.wait_condition(
+                lambda: not self.must_stop or (contact_lost and not session.is_out_of_contact),
+                timeout=timedelta(seconds=seconds),
+                timeout_summary=f"The end of the session at {session.charger_id}",
+            )
+        except TimeoutError:
+            return
+
+    def _note_unconfirmed(self) -> None:
+        session = self.session
+        reason = ReasonCode.STOP_REJECTED if session.stop_refused else ReasonCode.STOP_TIMEOUT
+        self.note(
+            "stop.unconfirmed",
+            f"{session.charger_id} has not ended the session; it is told again until it does",
+            workflow.now(),
+            reason=reason,
+            next_step=NextStep.HUMAN,
+            charger_id=session.charger_id,
+            passing=True,
+            attempt_id=session.attempt_id,
+        )
+
+    def _note_end(self) -> None:
+        session = self.session
+        late = not session.left_alive
+        self.note(
+            "late_start.stopped" if late else "session.ended",
+            f"{session.charger_id} started after we gave it up; stopped at {session.energy_kwh:.1f} kWh"
+            if late
+            else f"The session at {session.charger_id} has ended with {session.energy_kwh:.1f} kWh",
+            workflow.now(),
+            reason=ReasonCode.CONFIRM_LATE_START if late else None,
+            next_step=NextStep.NONE if late else None,
+            charger_id=session.charger_id,
+            passing=True,
+            attempt_id=session.attempt_id,
+            energy_kwh=session.energy_kwh,
+        )
