@@ -130,6 +130,8 @@ class Attempt(Message):
     ended_at: UtcDatetime | None = None
     session_ref: str | None = None
     energy_kwh: float = 0.0
+    metered_kwh: Annotated[float | None, Field(description="What charger or session showed.")] = None
+    record_kwh: Annotated[float | None, Field(description="What the partner's charge record says.")] = None
     cost_estimated: Money | None = None
     cost_actual: Money | None = None
     queue_s: float = 0.0

@@ -157,15 +157,26 @@ class Presence(State):
 
     def _second_witness(self, plug: Witness, heard: list[Witness], heading: Heading) -> str:
         site = {heading.charger_id, *heading.neighbours}
-        if heading.private and not self._feed_says_elsewhere(plug):
+        planned = plug.charger_id == heading.charger_id
+        elsewhere = self._feed_says_elsewhere(plug) or self._is_plugged_elsewhere(plug)
+        if heading.private and planned and not elsewhere:
             return "private site"
         for other in heard:
             if other.source == "vehicle" and other.says is Says.PLUGGED and self._one_plug(plug, other):
                 return "vehicle"
             if other.says is Says.HERE and other.charger_id in site and other.source != "charger":
                 return other.source
+        # Only on the first way: a vehicle without a feed that has arrived once may still stand there.
+        first_way = planned and self.at_charger_id is None and not self.has_feed and not plug.standing
         expected = heading.expected_at - _EARLY <= plug.at <= heading.expected_at + _LATE
-        return "expected now" if expected and not self.has_feed and not plug.standing else ""
+        return "expected now" if expected and first_way else ""
+
+    def _is_plugged_elsewhere(self, plug: Witness) -> bool:
+        """The vehicle's newest own word is that it was plugged in already, well before this plug."""
+        own = [
+            w for w in self.witnesses if w.source == "vehicle" and w.says in (Says.PLUGGED, Says.UNPLUGGED)
+        ]
+        return bool(own) and own[-1].says is Says.PLUGGED and own[-1].at < plug.at - _TOGETHER
 
     def _one_plug(self, plug: Witness, own: Witness) -> bool:
         """Charger and vehicle speak of the same plug: within a moment of each other, and no other charger's

@@ -40,6 +40,12 @@ _PROMPTLY_S = 8.0
 """Most chargers begin within seconds of their yes: then both are told at once."""
 _LONG_HISTORY_EVENTS = 2000
 
+_TOLD_BY = {
+    ReasonCode.SUSTAIN_PAUSED: Pause.PAUSED,
+    ReasonCode.SUSTAIN_CONTACT_LOST: Pause.OUT_OF_CONTACT,
+}
+"""What the reason of now says was told: the run before this one may have told it."""
+
 Keep = Callable[[Session, Callable[[], Awaitable[Route]]], Keeper]
 
 
@@ -181,7 +187,7 @@ class Charging:
         """Until the session's end is judged to be enough. Raises AttemptFailed where another charger helps,
         StopEnds where it does not, GoesOn where the history has grown long."""
         stop = self._stop
-        told: Pause = Pause.NONE
+        told = _TOLD_BY.get(stop.reason, Pause.NONE) if stop.reason else Pause.NONE
         while not session.is_over:
             if await self._left_by_report(session):
                 break

@@ -172,7 +172,7 @@ class SessionKeeper:
         if known is None or session.started_at is None:
             return
         attempt = await self._priced(session, known)
-        if attempt == known:
+        if _books(attempt) == _books(known):
             return
         late = known.started_at is None
         energy = f"{session.energy_kwh:.1f} kWh"
@@ -248,9 +248,16 @@ class SessionKeeper:
         )
 
 
+def _books(attempt: Attempt) -> tuple[object, ...]:
+    """What a late word must change to be worth an event."""
+    return (attempt.session, attempt.energy_kwh, attempt.cost_actual, attempt.holds_charger)
+
+
 def session_of(attempt: Attempt, charger: Charger) -> Session:
     """A session as its stop has booked it."""
     ended = attempt.ended_at if attempt.session is SessionState.ENDED else None
+    metered_kwh = attempt.energy_kwh if attempt.metered_kwh is None else attempt.metered_kwh
+    roaming = charger.protocol is Protocol.OCPI
     return Session(
         attempt_id=attempt.attempt_id,
         number=attempt.number,
@@ -261,9 +268,14 @@ def session_of(attempt: Attempt, charger: Charger) -> Session:
         accepted_at=attempt.accepted_at,
         started_at=attempt.started_at,
         told_end_at=ended,
-        final_kwh=attempt.energy_kwh if ended else None,
+        final_kwh=metered_kwh if ended else None,
         final_kwh_at=ended,
-        seen_kwh=attempt.energy_kwh,
+        seen_kwh=metered_kwh,
+        record_kwh=attempt.record_kwh,
+        record_at=ended if attempt.record_kwh is not None else None,
+        record_kwh_at=ended if attempt.record_kwh is not None else None,
+        record_cost=attempt.cost_actual if roaming else None,
+        record_cost_at=ended if roaming and attempt.cost_actual else None,
         session_ref=attempt.session_ref,
         left_at=attempt.opened_at,
         left_alive=attempt.state is AttemptState.CHARGED or attempt.started_at is not None,

@@ -23,6 +23,7 @@ STRANGER = "a stranger's vehicle"
 def chargers_of(random: Random) -> list[Charger]:
     """4 to 6 connectors at 3 sites."""
     made: list[Charger] = []
+    private_site = random.choice([None, None, 0, 1, 2])
     for number in range(random.randint(4, 6)):
         site = number % 3
         roaming = random.random() < 0.3
@@ -38,7 +39,7 @@ def chargers_of(random: Random) -> list[Charger]:
                 standard=ConnectorStandard.CCS_2,
                 power_kw=random.choice([22.0, 50.0, 150.0]),
                 tariff=TariffTerms(energy_per_kwh=Decimal("0.40")) if random.random() < 0.9 else None,
-                private=random.random() < 0.2,
+                private=site == private_site,
             )
         )
     return made
