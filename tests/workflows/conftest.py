@@ -192,6 +192,7 @@ async def surroundings(
     policy: Policy | None = None,
     cache: int = 1000,
     planner: bool = True,
+    commands: bool = True,
     protocol: str = "ocpp",
     **charger_fields: object,
 ) -> AsyncIterator[Surroundings]:
@@ -214,7 +215,7 @@ async def surroundings(
     scripted = ScriptedCharger(relay=relay, tenant_id=tenant_id)
     commands_queue = f"commands-{tenant_id}"
     records = StopRecords(store, {Protocol.OCPP: commands_queue, Protocol.OCPI: commands_queue})
-    commands = ChargerCommands(store, {Protocol.OCPP: scripted, Protocol.OCPI: scripted})
+    port = ChargerCommands(store, {Protocol.OCPP: scripted, Protocol.OCPI: scripted})
     workers = [
         Worker(
             client,
@@ -224,7 +225,6 @@ async def surroundings(
             workflow_runner=sandbox(),
             max_cached_workflows=cache,
         ),
-        Worker(client, task_queue=commands_queue, activities=[commands.command_charger]),
         # The keeper of a session that comes alive late runs where the product runs it.
         Worker(
             client,
@@ -234,6 +234,8 @@ async def surroundings(
             activities=record_activities(records),
         ),
     ]
+    if commands:
+        workers.append(Worker(client, task_queue=commands_queue, activities=[port.command_charger]))
     if planner:
         workers.append(Worker(client, task_queue=PLANNER_QUEUE, activities=[Planner(store).plan_stop]))
     relay.start()
