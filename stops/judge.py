@@ -59,7 +59,7 @@ class Need:
 def is_enough(session: Session, need: Need) -> bool:
     """By energy; and by what the vehicle itself measured while it charged, where it says so."""
     if (
-        _measured(session)
+        session.is_measured
         and (session.soc_percent or 0.0) >= need.target_soc_percent - _SOC_TOLERANCE_PERCENT
     ):
         return True
@@ -68,19 +68,13 @@ def is_enough(session: Session, need: Need) -> bool:
     return not _still_lacks(session, need)
 
 
-def _measured(session: Session) -> bool:
-    """The vehicle told its state of charge since the session began."""
-    return (
-        session.soc_at is not None and session.started_at is not None and session.soc_at >= session.started_at
-    )
-
-
 def missing_by_soc(session: Session, need: Need) -> float:
-    """kWh that the vehicle lacks by its own measure during this session; 0 where it has not measured."""
-    if not _measured(session) or not need.battery_kwh:
+    """kWh that the vehicle lacks by its own measure during this session, less what has flowed since; 0 where
+    it has not measured."""
+    if not session.is_measured or not need.battery_kwh:
         return 0.0
-    gap_percent = max(0.0, need.target_soc_percent - (session.soc_percent or 0.0))
-    return gap_percent / 100 * need.battery_kwh
+    gap_percent = need.target_soc_percent - (session.soc_percent or 0.0)
+    return max(0.0, gap_percent / 100 * need.battery_kwh - session.unmeasured_kwh)
 
 
 def _still_lacks(session: Session, need: Need) -> bool:

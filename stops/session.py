@@ -94,6 +94,8 @@ class Session(State):
     seen_kwh_at: datetime | None = None
     soc_percent: float | None = None
     soc_at: datetime | None = None
+    soc_kwh: float = 0.0
+    """What the meter showed when the charge was measured: what came since is not in it."""
     fault: ReasonCode | None = None
     fault_at: datetime | None = None
     fault_vendor_code: str = ""
@@ -212,6 +214,16 @@ class Session(State):
         return self.charger.power_kw * hours * _POWER_SLACK + _ENERGY_SLACK_KWH
 
     @property
+    def is_measured(self) -> bool:
+        """The vehicle's charge was told since the session began."""
+        return self.soc_at is not None and self.started_at is not None and self.soc_at >= self.started_at
+
+    @property
+    def unmeasured_kwh(self) -> float:
+        """What has flowed since the charge was measured (all of it, where it was not)."""
+        return max(0.0, self.energy_kwh - (self.soc_kwh if self.is_measured else 0.0))
+
+    @property
     def flowed(self) -> bool:
         return self.energy_since is not None or self.energy_kwh > 0
 
@@ -282,6 +294,7 @@ class Session(State):
         self._take_reference(evidence)
         if evidence.soc_percent is not None and (self.soc_at is None or at >= self.soc_at):
             self.soc_percent, self.soc_at = evidence.soc_percent, at
+            self.soc_kwh = self.seen_kwh if evidence.energy_kwh is None else evidence.energy_kwh
         draws = _vehicle_draws(evidence)
         if _proves_a_start(evidence) or draws:
             self.started_at = earliest(self.started_at, at)

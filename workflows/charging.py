@@ -323,10 +323,5 @@ class Charging:
         """Where it stands now, and what is in its battery, unless the vehicle itself has told since."""
         stop = self._stop
         candidate = stop.bookings[session.attempt_id].candidate
-        measured_since = (
-            stop.vehicle.measured_at is not None
-            and session.started_at is not None
-            and stop.vehicle.measured_at >= session.started_at
-        )
         if candidate is not None:
-            stop.vehicle.stands_at(candidate, 0.0 if measured_since else session.energy_kwh)
+            stop.vehicle.stands_at(candidate, session.unmeasured_kwh)
