@@ -24,6 +24,7 @@ test: servers lint ## Everything that proves the product (ARGS="tests/store -k t
 
 soak: servers ## Interleavings, then mornings under chaos, hours (SEEDS=20 STOPS=40; SEED=7 for one; RESUME=1)
 	@$(if $(SEED),,$(PYTHON) -m tests.stops.soak --interleavings $(INTERLEAVINGS))
+	@$(if $(SEED),,BACKSTOP_ALL_CRASH_POINTS=1 $(PYTHON) -m pytest -s tests/drills/test_crash_points.py)
 	@$(PYTHON) -m benchmarks.soak --seeds $(SEEDS) --stops $(STOPS) $(if $(SEED),--seed $(SEED)) \
 		$(if $(RESUME),--resume) $(ARGS)
 

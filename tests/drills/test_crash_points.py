@@ -4,6 +4,7 @@ had happened, and every promise holds. The list is printed."""
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -47,12 +48,17 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
     contract.ACTIVITY_DO_AT_STATION: (Scenario.STATION,),
     contract.ACTIVITY_NOTE_AT_STATION: (Scenario.STATION,),
 }
-NEVER_CALLED = {contract.ACTIVITY_FOLLOW}
+WITHOUT_SCENARIO = {contract.ACTIVITY_FOLLOW}
+"""Only called where a vehicle lacks charge after all its energy has come; idempotent by its content."""
+ALWAYS = (contract.ACTIVITY_RECORD, contract.ACTIVITY_OPEN_ATTEMPT, contract.ACTIVITY_COMMAND)
+"""The borders where something could be lost or doubled. All of them, in `make soak`, take ten minutes."""
+_ALL = bool(os.environ.get("BACKSTOP_ALL_CRASH_POINTS"))
 CASES = [
     Case(name, moment, scenario)
     for name, scenarios in SCENARIOS.items()
     for scenario in scenarios
     for moment in Moment
+    if _ALL or name in ALWAYS
 ]
 
 
@@ -145,7 +151,7 @@ async def test_after_all_these_crashes_every_promise_holds(drill: Drill) -> None
 
 def test_every_activity_has_its_scenario() -> None:
     names = {value for name, value in vars(contract).items() if name.startswith("ACTIVITY_")}
-    assert set(SCENARIOS) | NEVER_CALLED == names
+    assert set(SCENARIOS) | WITHOUT_SCENARIO == names
 
 
 def test_a_crash_point_is_for_one_workflow_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
