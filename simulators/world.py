@@ -120,7 +120,7 @@ class DemoWorld:
         return Policy(
             policy_id=POLICY_ID,
             max_detour_km=12.0,
-            arrival_grace_s=12,
+            arrival_grace_s=25,
             command_timeout_s=5,
             route_wait_s=3,
             offline_patience_s=5,
