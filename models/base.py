@@ -98,7 +98,7 @@ def clean_text(value: Any, most: int = MOST_CHARACTERS) -> Any:
 
 def one_line(value: Any) -> Any:
     """A person's note as a line of a log: line breaks and tabs become a space."""
-    return " ".join(value.split()) if isinstance(value, str) else value
+    return re.sub("[\r\n\t]+", " ", value) if isinstance(value, str) else value
 
 
 NoteText = Annotated[str, BeforeValidator(one_line)]

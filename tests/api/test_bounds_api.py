@@ -117,7 +117,7 @@ async def test_no_string_holds_what_cannot_be_kept(door: Door, path: str) -> Non
     body = BODIES[path]
     for leaf in _leaves(body):
         if isinstance(_at(body, leaf), str):
-            for bad in BAD_TEXT:
+            for bad in [text for text in BAD_TEXT if leaf[-1] != "note" or "\n" not in text]:
                 await door.refused(path, _with(body, leaf, bad), str(leaf[0] if len(leaf) == 1 else leaf[-1]))
 
 
