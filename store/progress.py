@@ -180,6 +180,8 @@ def _turns(row: RowMapping, heard: list[Evidence]) -> list[Evidence]:
     if row["tells_target"]:
         first = _first(heard, lambda item: _reaches(row, item))
         told.append(_turn(row, EvidenceKind.TARGET_REACHED, f"target:{row['goal_number']}", first))
+    if row["tells_end"]:
+        told.append(_turn(row, EvidenceKind.SESSION_PROGRESS, "end", heard[-1] if heard else None))
     if row["tells_late"]:
         told.append(_late(row, heard))
     return told

@@ -45,6 +45,7 @@ WITH told AS MATERIALIZED (
         max(at) FILTER (WHERE kind = 'energy_flowing' AND by_attempt) AS own_flow_at,
         max(at) FILTER (WHERE kind LIKE 'suspended%') AS suspended_at,
         bool_or(kind = 'session_started') AS starts,
+        bool_or(kind = 'session_ended' AND energy_kwh IS NOT NULL) AS end_tells_energy,
         bool_or(kind IN ('session_ended', 'session_invalid', 'charge_record')) AS ends
     FROM told WHERE attempt_id IS NOT NULL GROUP BY attempt_id
 ), held AS MATERIALIZED (
@@ -102,6 +103,8 @@ WITH told AS MATERIALIZED (
         half > (was).halves_told AND (was).goal_told < (was).goal_number AND NOT tells_target
             -- A short charge needs no word half-way: each costs the history of its stop four events.
             AND (was).began_at < now() - interval '30 minutes' AND NOT ended_now AS tells_half,
+        -- An end without a figure: what the meters have shown last is its energy.
+        coalesce(ends AND NOT (was).ended AND NOT end_tells_energy AND energy_now > 0, false) AS tells_end,
         (was).flows_told + tells_flow::int AS flows_now,
         (was).late_told + tells_late::int AS late_now
     FROM news AS n
@@ -130,12 +133,12 @@ SELECT t.attempt_id, (t.was).stop_id AS stop_id, (t.was).target_kwh AS target_kw
     (t.was).target_soc_percent AS target_soc_percent, (t.was).goal_number AS goal_number,
     (t.was).progress_kwh AS flowed_from_kwh,
     t.energy_now AS energy_kwh, t.soc_now AS soc_percent, t.power_now AS power_kw,
-    t.tells_flow, t.tells_half, t.tells_target, t.tells_late,
+    t.tells_flow, t.tells_half, t.tells_target, t.tells_late, t.tells_end,
     t.flows_now AS flows_told, t.late_now AS late_told,
     (t.was).halves_told + t.tells_half::int AS halves_told,
     a.charger_id, a.session_ref, a.body->>'protocol' AS protocol
 FROM turned AS t LEFT JOIN attempt AS a ON a.tenant_id = :tenant AND a.attempt_id = t.attempt_id
-WHERE t.tells_flow OR t.tells_half OR t.tells_target OR t.tells_late
+WHERE t.tells_flow OR t.tells_half OR t.tells_target OR t.tells_late OR t.tells_end
 ORDER BY t.attempt_id
 """
 

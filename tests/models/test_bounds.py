@@ -87,7 +87,8 @@ def test_what_validates_can_be_kept_and_reckoned_with(
     is_harmless(kind.model_validate(good), jsonb)
     seen = {"kept": 0, "refused": 0}
 
-    @settings(max_examples=120, deadline=None, suppress_health_check=_SLOW)
+    # The same samples each time: how many are kept is asserted below.
+    @settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=_SLOW)
     @given(broken(good))
     def any_of_it(document: Document) -> None:
         for read in (

@@ -54,7 +54,7 @@ async def test_turns_are_signalled_and_meters_are_not(town: Town, relay: Evidenc
         await relay.deliver()
     signals = await town.signals(stop.workflow_id)
     kinds = [item.kind for signal in signals for item in signal]
-    assert kinds == [FLOWING, *[EvidenceKind.SESSION_PROGRESS] * 3, EvidenceKind.TARGET_REACHED]
+    assert kinds == [FLOWING, EvidenceKind.TARGET_REACHED]
     async with town.store.tenant(town.tenant) as unit:
         live = await unit.progress.live([tried.attempt_id])
         assert len([one for one in await unit.evidence.of_stop(stop.stop_id) if one.kind is METER]) == 30

@@ -194,6 +194,17 @@ async def test_the_first_flow_after_a_told_start_is_no_turn(store: Store, tenant
     assert kinds(await session.hears(session.meter(180, 2.0))) == [FLOWING]
 
 
+async def test_an_end_without_a_figure_is_told_with_what_the_meters_have_shown(
+    store: Store, tenant: TenantId
+) -> None:
+    session = await Session(store, tenant).opened()
+    await session.hears(session.item(1, EvidenceKind.SESSION_STARTED), session.meter(60, 5.0))
+    turns = await session.hears(session.item(90, EvidenceKind.SESSION_ENDED))
+    assert [(turn.kind, turn.energy_kwh) for turn in turns] == [(PROGRESS, 5.0)]
+    again = await session.hears(session.item(91, EvidenceKind.SESSION_ENDED))
+    assert again == []
+
+
 async def test_another_goal_is_reached_anew(store: Store, tenant: TenantId) -> None:
     session = await Session(store, tenant).opened()
     assert REACHED in kinds(await session.hears(session.meter(60, 24.0)))
