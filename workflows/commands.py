@@ -63,11 +63,6 @@ class Commands:
             return _BY_HAND
         return await self._try(session, CommandKind.STOP, command_id, None)
 
-    async def ask(self, session: Session, command_id: str) -> None:
-        """Ask a silent OCPP station for its status and meter; its answer comes as evidence."""
-        if session.charger.protocol is Protocol.OCPP:
-            await self._try(session, CommandKind.TRIGGER_STATUS, command_id, None)
-
     async def _try(
         self,
         session: Session,
