@@ -17,6 +17,7 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.bare_records import bare_amendment, bare_record
 from models.activity_messages import (
     Amendment,
     FindCharger,
@@ -51,7 +52,7 @@ from models.contract import (
 )
 from models.ids import TenantId
 from models.reason_codes import ReasonCode
-from models.stop import StopEvent, StopRecord, StopView
+from models.stop import StopRecord, StopView
 from models.vehicle import VehicleModel, VehicleState
 from planning.price import price_session
 from store.attempts import AttemptIntent
@@ -67,7 +68,6 @@ BAD_DATA = "platform.bad_data"
 OTHER_RUN = "stop.other_run"
 """Type of the error of an activity of a run that does not own its stop any more."""
 STILL_OPEN = "stop.still_open"
-_KEPT_CHARACTERS = 200
 
 
 class StopRecords:
@@ -122,7 +122,7 @@ class StopRecords:
             await unit.quarantine.keep(ACTIVITY_RECORD, BAD_DATA, raw, f"{type(refused).__name__}: {refused}")
 
         try:
-            await self._record(_degraded(record), set_aside)
+            await self._record(bare_record(record), set_aside)
         except (OtherRequest, OtherRun):
             return
         except Exception as error:
@@ -274,10 +274,17 @@ class StopRecords:
 
     @activity.defn(name=ACTIVITY_AMEND)
     async def amend_stop(self, amendment: Amendment) -> None:
-        """Add a late fact to a stop that has closed, once. Tried again while the stop has yet to close."""
+        """Add a late fact to a stop that has closed, once. Tried again while the stop has yet to close. What
+        PostgreSQL refuses is added without what is free in it, and kept raw in quarantine: its keeper has a
+        session to end."""
         try:
-            async with self._unit(amendment.tenant_id) as unit:
-                await unit.stops.changes.amend(amendment)
+            try:
+                await self._amend(amendment)
+            except Exception as error:
+                if not is_bad_data(error):
+                    raise
+                _log.error("amendment refused by the store", stop_id=amendment.stop_id)
+                await self._amend_degraded(amendment, error)
         except StillOpen as open_yet:
             raise ApplicationError(
                 "the stop has yet to close",
@@ -285,6 +292,22 @@ class StopRecords:
                 next_retry_delay=timedelta(seconds=5),
                 category=ApplicationErrorCategory.BENIGN,
             ) from open_yet
+
+    async def _amend(self, amendment: Amendment, aside: bytes = b"", why: str = "") -> None:
+        async with self._store.tenant(TenantId(amendment.tenant_id)) as unit:
+            if aside:
+                await unit.quarantine.keep(ACTIVITY_AMEND, BAD_DATA, aside, why)
+            await unit.stops.changes.amend(amendment)
+
+    async def _amend_degraded(self, amendment: Amendment, refused: Exception) -> None:
+        raw, why = json_text(amendment).encode(), f"{type(refused).__name__}: {refused}"
+        try:
+            await self._amend(bare_amendment(amendment), raw, why)
+        except Exception as error:
+            if not is_bad_data(error):
+                raise
+            async with self._store.tenant(TenantId(amendment.tenant_id)) as unit:
+                await unit.quarantine.keep(ACTIVITY_AMEND, BAD_DATA, raw, why)
 
 
 async def _learn(unit: TenantUnit, record: StopRecord) -> None:
@@ -319,30 +342,6 @@ async def _final_where_bad() -> AsyncGenerator[None]:
             text = f"the store refuses the data: {type(error).__name__}"
             raise ApplicationError(text, type=BAD_DATA, non_retryable=True) from error
         raise
-
-
-def _degraded(record: StopRecord) -> StopRecord:
-    """The record with only what is ours in it: no data, no vendor's words, short texts."""
-    view = record.view
-    attempts = tuple(one.model_copy(update={"vendor_code": "", "detail": ""}) for one in view.attempts)
-    changes = {
-        "headline": view.headline[:_KEPT_CHARACTERS],
-        "driver_advice": view.driver_advice[:_KEPT_CHARACTERS],
-        "waits_for": view.waits_for[:_KEPT_CHARACTERS],
-        "attempts": attempts,
-        "result": view.result.model_copy(update={"attempts": attempts}) if view.result else None,
-    }
-    return StopRecord(
-        view=view.model_copy(update=changes),
-        request=record.request,
-        events=tuple(_bare(event) for event in record.events),
-    )
-
-
-def _bare(event: StopEvent) -> StopEvent:
-    return event.model_copy(
-        update={"text": event.text[:_KEPT_CHARACTERS], "vendor_code": "", "data": {"degraded": True}}
-    )
 
 
 def _refused(busy: VehicleBusy | ConnectorBusy) -> Route:

@@ -7,7 +7,7 @@ from typing import Any
 
 from models.decision import Decision
 from models.reason_codes import NextStep, ReasonCode
-from models.stop import StopEvent, StopPhase
+from models.stop import StopEvent, StopPhase, StopRecord
 from stops.base import State
 
 
@@ -68,3 +68,8 @@ class StopLog(State):
         self.given, self.decisions = len(self.events), []
         self.version += 1
         return news, decisions
+
+    def take_back(self, record: StopRecord) -> None:
+        """A record that was not written at all: its news are news again."""
+        self.given -= len(record.events)
+        self.decisions = [*record.decisions, *self.decisions]

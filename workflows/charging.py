@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 
 from temporalio import workflow
+from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
     from models.activity_messages import PrepareStart, Route, SessionGoal
@@ -217,7 +218,10 @@ class Charging:
         if session.energy_kwh < booking.needed_kwh or wanted_kwh <= booking.needed_kwh:
             return
         booking.needed_kwh = wanted_kwh
-        await calls.FOLLOW(self._goal(session), summary=f"{missing_kwh:.1f} kWh are still missing")
+        try:
+            await calls.FOLLOW(self._goal(session), summary=f"{missing_kwh:.1f} kWh are still missing")
+        except ActivityError as error:  # its turns are told by the goal of before; the charge goes on
+            workflow.logger.error("the goal was not raised: %s", error.cause)
 
     async def _news_of(self, session: Session) -> None:
         """Until anything is said about it, or its stillness is due to be judged."""

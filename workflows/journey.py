@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from temporalio import workflow
+from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
     from models.activity_messages import LookAround, TakeBack
@@ -208,18 +209,7 @@ class Journey:
         was = session.model_copy(), booking.model_copy()
         session.take_again()
         booking.closed, booking.reason = False, None
-        route = await self._recorder.write_with(
-            lambda record: calls.TAKE_BACK(
-                TakeBack(
-                    tenant_id=stop.tenant_id,
-                    stop_id=stop.stop_id,
-                    attempt_id=session.attempt_id,
-                    record=record,
-                ),
-                summary=f"Take {session.charger_id} back",
-            )
-        )
-        if route.refused is not None:
+        if not await self._take_back(session):
             booking.closed, booking.reason = True, was[1].reason
             session.left_at, session.left_alive = was[0].left_at, False
             session.wanted = session.adoptable = False  # from here on its keeper ends it
@@ -237,3 +227,23 @@ class Journey:
             attempt_id=session.attempt_id,
         )
         return session
+
+    async def _take_back(self, session: Session) -> bool:
+        """Whether its holds stand again; False where another stop has them, or the store refuses it."""
+        stop = self._stop
+        try:
+            route = await self._recorder.write_with(
+                lambda record: calls.TAKE_BACK(
+                    TakeBack(
+                        tenant_id=stop.tenant_id,
+                        stop_id=stop.stop_id,
+                        attempt_id=session.attempt_id,
+                        record=record,
+                    ),
+                    summary=f"Take {session.charger_id} back",
+                )
+            )
+        except ActivityError as error:
+            workflow.logger.error("holds were not taken back: %s", error.cause)
+            return False
+        return route.refused is None

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from temporalio import workflow
+from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
     from models.activity_messages import Route
@@ -35,7 +36,8 @@ class Keeper:
     command_id: Callable[[Session, CommandKind], str]
     first_pause_s: Callable[[], float]
     refused: ReasonCode | None = field(default=None, init=False)
-    """The store refused to open the attempt: vehicle or connector is held by another. Nothing was sent."""
+    """The store refused to open the attempt: vehicle or connector is held by another, or it cannot be written
+    at all. Nothing was sent."""
     refused_detail: str = field(default="", init=False)
     reply: CommandReply | None = field(default=None, init=False)
     """The answer to the start."""
@@ -72,7 +74,11 @@ class Keeper:
         session = self.session
         self.busy = True
         try:
-            route = await open_attempt()
+            try:
+                route = await open_attempt()
+            except ActivityError as error:  # an intent that cannot be written is not acted upon
+                workflow.logger.error("an attempt was not opened: %s", error.cause)
+                route = Route(refused=ReasonCode.START_NOT_SENT, detail=f"not opened: {error.cause}")
             if route.refused is not None:
                 self.refused, self.refused_detail = route.refused, route.detail
                 session.rejected = route.refused

@@ -66,9 +66,9 @@ class Recorder:
         """Returns once everything that was new when it was called stands in the store."""
         async with self._writing:
             if self._stop.log.has_news:
-                summary = self._stop.log.headline
+                self._show()
                 try:
-                    await self._write(lambda record: calls.RECORD(record, summary=summary))
+                    await calls.RECORD(take_record(self._stop), summary=self._stop.log.headline)
                 except ActivityError as error:
                     # Refused for good: the activity keeps such a record in quarantine, and never gets here
                     # unless that failed as well. The stop itself must go on.
@@ -76,15 +76,23 @@ class Recorder:
 
     async def write_with(self, write: Callable[[StopRecord], Awaitable[R]], *, attributes: bool = True) -> R:
         """Something that must become true in the same transaction as the record (an intent and its holds).
-        Without `attributes`, what is searched by follows with the next record."""
-        async with self._writing:
-            return await self._write(write, attributes=attributes)
+        Without `attributes`, what is searched by follows with the next record.
 
-    async def _write(self, write: Callable[[StopRecord], Awaitable[R]], *, attributes: bool = True) -> R:
+        Raises ActivityError where the store refuses it for good; then the record was not written either, and
+        leaves with the next one."""
+        async with self._writing:
+            self._show(attributes=attributes)
+            record = take_record(self._stop)
+            try:
+                return await write(record)
+            except ActivityError:
+                self._stop.log.take_back(record)
+                raise
+
+    def _show(self, *, attributes: bool = True) -> None:
         workflow.set_current_details(card_of(self._stop))
         if attributes:
             self._show_attributes()
-        return await write(take_record(self._stop))
 
     def _show_attributes(self) -> None:
         """For lists in the Temporal UI; only what has changed."""

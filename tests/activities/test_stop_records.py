@@ -35,6 +35,7 @@ from tests.store.store_samples import (
     after,
     attempt,
     charger,
+    closed,
     event,
     intent,
     newer,
@@ -304,6 +305,45 @@ async def test_a_record_that_the_store_refuses_is_written_bare_and_kept_raw(
     assert [(one.seq, one.text, one.data) for one in told] == [(1, "It moved.", {"degraded": True})]
     assert [(item.source, item.reason) for item in kept] == [("record_stop", BAD_DATA)] * 2
     assert b"poison" in kept[0].raw
+
+
+async def test_an_amendment_that_the_store_refuses_is_written_bare_and_kept_raw(
+    store: Store,
+    tenant: TenantId,
+    temporal_client: Client,
+    records: StopRecords,
+    database_url: str,
+    schema: str,
+) -> None:
+    """Its keeper has a session to end: it must not fail for a word of a vendor."""
+    stop = closed(tenant)
+    async with store.tenant(tenant) as unit:
+        await unit.stops.record(record(stop, 1))
+    late = Amendment(
+        tenant_id=tenant,
+        stop_id=stop.stop_id,
+        amendment_id="late-1",
+        at=NOW,
+        type="session.ended",
+        text="A late session has ended.",
+        attempt=attempt(stop.stop_id, energy_kwh=3.0),
+        data={"note": "poison"},
+    )
+    with picky(database_url, schema):
+        for _ in range(2):
+            await run(temporal_client, records.amend_stop, late)
+        # And where even that does not help: nothing blocks, nothing is lost.
+        worse = late.model_copy(update={"amendment_id": "late-2", "text": "poison"})
+        await run(temporal_client, records.amend_stop, worse)
+    async with store.tenant(tenant) as unit:
+        told = await unit.stops.timeline(stop.stop_id)
+        kept = await unit.quarantine.list(10)
+    assert [(one.seq, one.text, one.data) for one in told[1:]] == [
+        (2, "A late session has ended.", {"degraded": True, "amendment_id": "late-1"})
+    ]
+    assert (await stop_of(store, tenant, stop.stop_id)).energy_kwh == 3.0
+    assert [(item.source, item.reason) for item in kept] == [("amend_stop", BAD_DATA)] * 2
+    assert all(b"poison" in item.raw for item in kept)
 
 
 async def test_a_nul_from_anywhere_stops_nobody(

@@ -128,6 +128,7 @@ class Weather:
     store_busy: float = 0.0
     store_lost: float = 0.0
     store_outage: float = 0.0
+    store_refuses: float = 0.0
     held_by_others: float = 0.0
     people: float = 0.0
     no_show: float = 0.0
@@ -153,6 +154,7 @@ class Weather:
             "worker_killed": 0.1,
             "worker_dies": 0.2,
             "record_none": 0.3,
+            "store_refuses": 0.3,
             "no_show": 0.15,
             "people": 1.0,
             "planner_down": 0.3,

@@ -14,6 +14,7 @@ from typing import Any
 
 from temporalio.exceptions import ApplicationError
 
+from activities.stop_records import BAD_DATA
 from models.activity_messages import (
     Amendment,
     FindCharger,
@@ -59,6 +60,8 @@ from workflows.session_keeper import SessionKeeper
 
 _MOST_REPLAYS = 4
 """Of one stop and each kind: they cost the most."""
+_REFUSABLE = ("open_attempt", "take_back_holds", "follow_session")
+"""What the store may refuse for good, with all that was to be written in the same transaction."""
 _HEADING = (StopPhase.PLANNING, StopPhase.EN_ROUTE, StopPhase.ARRIVED)
 _THERE = (StopPhase.ARRIVED, StopPhase.STARTING, StopPhase.CONFIRMING, StopPhase.CHARGING)
 
@@ -168,6 +171,8 @@ class World(Server):
             return do(call)
         if self.clock.s < self.store_down_until_s or self.hits(self.weather.store_busy):
             return Answer(error=ApplicationError("the store is busy"), after_s=0.2)
+        if call.name in _REFUSABLE and self.hits(self.weather.store_refuses):
+            return Answer(error=ApplicationError("it refuses the data", type=BAD_DATA, non_retryable=True))
         answer = do(call)
         if answer.error is None and self.hits(self.weather.store_lost):
             return Answer(error=ApplicationError("the answer was lost"), after_s=0.3)

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 from models.charger import Charger, ConnectorStatus, Protocol
 from models.commands import ChargerCommand, CommandKind
 from models.decision import Decision
 from models.evidence import Evidence, EvidenceKind, EvidenceSource
 from models.ids import attempt_id_for, remote_start_id_for, stop_id_for, workflow_id_for
+from models.money import Money
 from models.place import Place
-from models.stop import Attempt, StopEvent, StopPhase, StopRecord, StopRequest, StopView
+from models.stop import (
+    Attempt,
+    StopEvent,
+    StopOutcome,
+    StopPhase,
+    StopRecord,
+    StopRequest,
+    StopResult,
+    StopView,
+)
 from models.vehicle import ConnectorStandard, VehicleState
 from store.attempts import AttemptIntent
 
@@ -138,3 +149,22 @@ def evidence(event_id: str, **changes: object) -> Evidence:
         "observed_at": NOW,
     }
     return Evidence.model_validate({**fields, **changes})
+
+
+def closed(tenant: str) -> StopView:
+    """A stop that took 5 kWh at its first attempt, nothing at its second, and closed short."""
+    stop = view(tenant, run_id="run-1", phase=StopPhase.CLOSED, outcome=StopOutcome.CHARGED_SHORT)
+    eur = Money(amount=Decimal("3.00"))
+    tried = (
+        attempt(stop.stop_id, 1, energy_kwh=5.0, cost_actual=eur, cost_estimated=eur),
+        attempt(stop.stop_id, 2, charger_id="ch-2"),
+    )
+    result = StopResult(
+        stop_id=stop.stop_id,
+        tenant_id=tenant,
+        outcome=StopOutcome.CHARGED_SHORT,
+        energy_kwh=5.0,
+        cost_actual=eur,
+        attempts=tried,
+    )
+    return stop.model_copy(update={"attempts": tried, "result": result, "energy_kwh": 5.0})

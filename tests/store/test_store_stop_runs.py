@@ -11,12 +11,23 @@ from sqlalchemy.event import listen
 from models.activity_messages import Amendment
 from models.ids import TenantId
 from models.money import Money
-from models.stop import CancelRequest, StopOutcome, StopPhase, StopResult, StopView
+from models.stop import CancelRequest, StopOutcome, StopPhase, StopView
 from store.database import Store
 from store.errors import OtherRequest, OtherRun, StillOpen
 from store.json_text import json_text
 from tests.store.conftest import Raw
-from tests.store.store_samples import after, attempt, decision, event, intent, newer, record, request, view
+from tests.store.store_samples import (
+    after,
+    attempt,
+    closed,
+    decision,
+    event,
+    intent,
+    newer,
+    record,
+    request,
+    view,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -186,24 +197,6 @@ async def test_what_only_looks_like_a_nul_is_left_alone() -> None:
     assert json_text({"n": 2**70, "huge": 10**5000}) == '{"n": 1180591620717411303424, "huge": null}'
 
 
-def closed(tenant: TenantId) -> StopView:
-    stop = view(tenant, run_id="run-1", phase=StopPhase.CLOSED, outcome=StopOutcome.CHARGED_SHORT)
-    eur = Money(amount=Decimal("3.00"))
-    tried = (
-        attempt(stop.stop_id, 1, energy_kwh=5.0, cost_actual=eur, cost_estimated=eur),
-        attempt(stop.stop_id, 2, charger_id="ch-2"),
-    )
-    result = StopResult(
-        stop_id=stop.stop_id,
-        tenant_id=tenant,
-        outcome=StopOutcome.CHARGED_SHORT,
-        energy_kwh=5.0,
-        cost_actual=eur,
-        attempts=tried,
-    )
-    return stop.model_copy(update={"attempts": tried, "result": result, "energy_kwh": 5.0})
-
-
 def amendment(stop: StopView, name: str, cost: str | None) -> Amendment:
     late = stop.attempts[1].model_copy(
         update={
@@ -267,7 +260,9 @@ async def test_an_open_stop_is_not_amended(store: Store, tenant: TenantId) -> No
     assert len(await log_of(store, tenant, stop)) == 1
 
 
-async def test_stops_that_are_due_are_claimed_once_and_fairly(store: Store, tenant: TenantId) -> None:
+async def test_stops_that_are_due_are_claimed_once_and_fairly(
+    store: Store, tenant: TenantId, raw: Raw
+) -> None:
     other = TenantId(f"{tenant}-b")
     many, one = [view(tenant) for _ in range(30)], view(other)
     for name, stops in ((tenant, many), (other, [one])):
