@@ -11,6 +11,7 @@ from temporalio.service import RPCError
 from api.auth import Caller, DriverOrWriter, Reader, Writer
 from api.cursor import decode, encode
 from api.engine import Engine, conflicting, first_view
+from api.live import with_live_energy
 from api.problems import Problem, ProblemDetails
 from api.settings import ApiSettings
 from models.contract import UPDATE_APPROVE, UPDATE_ARRIVED, UPDATE_CANCEL, UPDATE_CHOOSE, UPDATE_PROBLEM
@@ -130,15 +131,19 @@ async def list_stops(
     after = decode(secret, cursor) if cursor else None
     async with store.tenant(caller.tenant_id) as unit:
         found = await unit.stops.list(limit=limit + 1, after=after, phase=phase, outcome=outcome)
-    page, more = found[:limit], len(found) > limit
+        page, more = await with_live_energy(unit, found[:limit]), len(found) > limit
     last = page[-1] if page and more else None
     return StopPage(data=page, next_cursor=encode(secret, last.created_at, last.stop_id) if last else None)
 
 
 @router.get("/{stop_id}", responses=refusals(404))
 async def read_stop(stop_id: str, caller: Reader, store: TheStore) -> StopView:
-    """Where a stop stands, or how it ended."""
-    return await _stop(store, caller, stop_id)
+    """Where a stop stands, with the energy that its meters show now; or how it ended."""
+    async with store.tenant(caller.tenant_id) as unit:
+        view = await unit.stops.get(stop_id)
+        if view is None:
+            raise _unknown()
+        return (await with_live_energy(unit, [view]))[0]
 
 
 @router.get("/{stop_id}/timeline", responses=refusals(404))
@@ -161,8 +166,12 @@ async def _stop(store: Store, caller: Caller, stop_id: str) -> StopView:
     async with store.tenant(caller.tenant_id) as unit:
         view = await unit.stops.get(stop_id)
     if view is None:
-        raise Problem(404, "stop.unknown", "There is no such stop.")
+        raise _unknown()
     return view
+
+
+def _unknown() -> Problem:
+    return Problem(404, "stop.unknown", "There is no such stop.")
 
 
 async def _tell(

@@ -269,6 +269,15 @@ class CancelRequest(StrictMessage):
     note: Annotated[NoteText, Field(max_length=500)] = ""
 
 
+class SessionReleased(StrictMessage):
+    """A person has seen that a session has ended which nobody could prove. `energy_kwh` None: as far as it
+    was metered. For its keeper's workflow, not for a stop."""
+
+    event_id: Annotated[str, Field(min_length=1, max_length=100)]
+    by: Annotated[NoteText, Field(min_length=1, max_length=100, description="No personal data.")] = "operator"
+    energy_kwh: Annotated[float | None, Field(ge=0, le=5_000)] = None
+
+
 class ChooseCharger(StrictMessage):
     """Driver or dispatcher wants another charger (or picks one for an open hand-over)."""
 

@@ -22,6 +22,7 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from models.contract import STOP_QUEUE, UPDATE_RELEASE_SESSION, keeper_workflow_id
+from models.stop import SessionReleased
 from store.database import Store
 from workers.observability import configure_logging
 from workers.settings import Settings
@@ -67,7 +68,7 @@ async def end_session(client: Client, attempt_id: str, energy_kwh: float, by: st
     try:
         await handle.execute_update(
             UPDATE_RELEASE_SESSION,
-            {"event_id": event_id, "energy_kwh": energy_kwh, "by": by},
+            SessionReleased(event_id=event_id, energy_kwh=energy_kwh, by=by),
             id=f"{UPDATE_RELEASE_SESSION}:{event_id}:{energy_kwh:g}",
             rpc_timeout=timedelta(seconds=_WAIT_S),
         )

@@ -54,6 +54,8 @@ class Hearing:
         if charger_id is None:
             stop.presence.arrived_early = True  # before any plan: it is about the first one
             return self._receipt()
+        # What is said now is about the charger that is named, so about the plan of now: a report that names
+        # an instant before it (a slow app, a wrong clock) must not be taken for one about the plan before.
         stop.presence.told_by_driver(
             charger_id, max(arrived_at(report, now), stop.plan.planned_at or now), source
         )

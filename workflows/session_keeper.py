@@ -14,14 +14,13 @@ from temporalio.common import SearchAttributeKey
 
 with workflow.unsafe.imports_passed_through():
     from models.activity_messages import Amendment, KeptSession, SessionFacts
-    from models.base import StrictMessage
     from models.charger import Charger, Protocol
     from models.commands import CommandKind
     from models.contract import KEEPER_WORKFLOW, QUERY_STATUS, SIGNAL_EVIDENCE, UPDATE_RELEASE_SESSION
     from models.evidence import Evidence
     from models.reason_catalogue import entry
     from models.reason_codes import NextStep, ReasonCode
-    from models.stop import Attempt, AttemptState, SessionState
+    from models.stop import Attempt, AttemptState, SessionReleased, SessionState
     from stops.inbox import Inbox
     from stops.ledger import attempt_after
     from stops.session import Session
@@ -39,14 +38,6 @@ _TENANT = SearchAttributeKey.for_keyword("BackstopTenant")
 _CHARGER = SearchAttributeKey.for_keyword("ChargerId")
 _REASON = SearchAttributeKey.for_keyword("ReasonCode")
 _HUMAN = SearchAttributeKey.for_bool("AwaitingHuman")
-
-
-class SessionReleased(StrictMessage):
-    """A person has seen that the session has ended. `energy_kwh` None: as far as it was metered."""
-
-    event_id: str
-    by: str = "operator"
-    energy_kwh: float | None = None
 
 
 @workflow.defn(name=KEEPER_WORKFLOW)
@@ -188,6 +179,9 @@ class SessionKeeper:
         else:
             type_, reason = "session.ended", None
             text = f"The session at {session.charger_id} has ended with {energy}"
+            if session.released_by:
+                text += f", seen by {session.released_by}"
+                reason = session.end_reason
         await self._amend(type_, text, attempt, reason=reason)
 
     async def _priced(self, session: Session, known: Attempt | None) -> Attempt:

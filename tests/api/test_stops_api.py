@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -17,6 +18,8 @@ from temporalio.client import Client
 from api.app import create_app
 from api.keys import generate_key
 from api.settings import ApiSettings
+from connectors.ports import RoutedEvidence
+from models.evidence import Evidence, EvidenceKind, EvidenceSource
 from models.ids import TenantId
 from store.database import Store
 from tests.workflows.conftest import Surroundings, patient_policy, surroundings
@@ -121,6 +124,36 @@ async def test_a_driver_reports_arrival_and_the_timeline_tells(api: Api) -> None
     assert decisions[0]["candidates"][0]["charger"]["charger_id"] == "c1"
     feed = (await api.get("/v1/events", "reader")).json()
     assert feed["last_position"] >= len(timeline)
+
+
+@pytest.mark.asyncio
+async def test_a_read_shows_the_energy_of_now_without_a_word_to_the_stop(api: Api) -> None:
+    """Meters stay out of the history: what a driver's app shows comes from them all the same."""
+    stop_id = (await api.post("/v1/charging-stops", api.body())).json()["stop_id"]
+    await api.until(stop_id, lambda view: view["phase"] == "en_route")
+    await api.post(f"/v1/charging-stops/{stop_id}/arrival", {"event_id": "a"}, "driver")
+    began = await api.until(stop_id, lambda view: view["phase"] == "charging")
+    meter = Evidence(
+        event_id="m",
+        source=EvidenceSource.OCPP,
+        kind=EvidenceKind.METER,
+        observed_at=datetime.now(UTC),
+        attempt_id=began["attempts"][0]["attempt_id"],
+        charger_id="c1",
+        energy_kwh=7.25,  # of 30: no turn that the stop is told of
+    )
+    await api.around.relay.accept(
+        [RoutedEvidence(tenant_id=api.around.tenant_id, evidence=meter, stop_id=stop_id)]
+    )
+    view = await api.until(stop_id, lambda view: view["energy_kwh"] > 0)
+    assert (view["energy_kwh"], view["attempts"][0]["energy_kwh"]) == (7.25, 7.25)
+    assert view["version"] == began["version"]
+    listed = (await api.get("/v1/charging-stops", "reader")).json()["data"]
+    assert [one["energy_kwh"] for one in listed if one["stop_id"] == stop_id] == [7.25]
+    assert (await api.get(f"/v1/charging-stops/{stop_id}", "stranger")).status_code == 404
+    await api.post(f"/v1/charging-stops/{stop_id}/cancellation", {"event_id": "c"})
+    closed = await api.until(stop_id, lambda view: view["outcome"] is not None)
+    assert closed["energy_kwh"] == closed["result"]["energy_kwh"]
 
 
 @pytest.mark.asyncio

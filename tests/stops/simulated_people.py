@@ -26,12 +26,12 @@ from models.stop import (
     ChooseCharger,
     ProblemKind,
     ProblemReport,
+    SessionReleased,
     StopPhase,
 )
 from tests.stops.simulated_chargers import STRANGER
 from tests.stops.simulated_wire import BrokenPromise, UpdateCall
 from tests.stops.simulated_world import World
-from workflows.session_keeper import SessionReleased
 
 _KNOWN_REFUSALS = (
     "stop.closed",

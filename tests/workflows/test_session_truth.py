@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowUpdateFailedError
 
 from models.contract import QUERY_STATUS, UPDATE_CHOOSE, UPDATE_RELEASE_SESSION, keeper_workflow_id
 from models.evidence import EvidenceKind
@@ -183,10 +183,21 @@ async def test_a_person_can_say_that_an_unprovable_session_has_ended(
         assert (await stop.stored_events(lambda e: e[-1].type == "session.unknown"))[-1].next_step == "human"
         keeper = around.client.get_workflow_handle(keeper_workflow_id(command.attempt_id))
         assert (await keeper.query(QUERY_STATUS))["stop_tries"] > 0
+        for wrong in (
+            {"energy_kwh": -1.0},
+            {"energy_kwh": 1e9},
+            {"by": ""},
+            {"by": "x" * 101},
+            {"who": "me"},
+        ):
+            with pytest.raises(WorkflowUpdateFailedError):
+                await keeper.execute_update(UPDATE_RELEASE_SESSION, {"event_id": "r", **wrong})
         released = {"event_id": "r", "by": "operator", "energy_kwh": 7.5}
         await keeper.execute_update(UPDATE_RELEASE_SESSION, released)
         view = await stop.stored(lambda v: v.attempts[0].session is SessionState.ENDED)
         assert view.attempts[0].energy_kwh == 7.5
+        ended = (await stop.stored_events(lambda e: e[-1].type == "session.ended"))[-1]
+        assert ended.text.endswith("7.5 kWh, seen by operator")
         assert await around.holds(command.attempt_id) == (False, False)
 
 
