@@ -4,7 +4,7 @@
 .PHONY: help demo dev test soak bench lint fmt lock setup servers clean-state
 
 PYTHON := .venv/bin/python
-BENCH ?= ranking stops ocpp_rpc ocpp_durable ocpp_herd ocpp_memory ocpp_malformed
+BENCH ?= ranking stops starts faults ocpp_rpc ocpp_durable ocpp_herd ocpp_memory ocpp_malformed
 SEEDS ?= 20
 STOPS ?= 40
 INTERLEAVINGS ?= 100000
