@@ -29,6 +29,7 @@ from workers.evidence_relay import EvidenceRelay
 from workers.observability import LogContextInterceptor, stop_tracing, temporal_runtime, tracing_interceptors
 from workers.settings import Settings
 from workers.versions import deployment_of
+from workers.workflow_code import keep_workflow_code
 from workflows.charging_stop import ChargingStop
 from workflows.session_keeper import SessionKeeper
 from workflows.station_command import StationCommand
@@ -96,7 +97,8 @@ def stop_signal() -> asyncio.Event:
 
 def sandbox() -> SandboxedWorkflowRunner:
     """Words and rules pass through: they are pure, and a layer rule keeps them so. Our workflow code itself
-    is imported anew for each run, under guard."""
+    is imported anew for each run, under guard, from what this process has kept of it."""
+    keep_workflow_code()
     return SandboxedWorkflowRunner(
         restrictions=SandboxRestrictions.default.with_passthrough_modules("models", "stops")
     )

@@ -2,12 +2,14 @@
 
 What leaves the workflow is a regular activity, because its input then stands in the history first. Only reads
 are local: where a task is lost they simply run again.
+
+This module, like all of workflows/, is imported anew for every run, under guard: plain classes, because
+generating a dataclass would cost each run a millisecond.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Generic, TypeVar
 
@@ -69,13 +71,12 @@ _A_FEW = RetryPolicy(
 _ONCE = RetryPolicy(maximum_attempts=1)
 
 
-@dataclass(frozen=True)
 class OwnCall(Generic[A, R]):
     """An activity on our own store, on the workflow's own queue (so that it starts eagerly, without a queue's
     hop). Retried until it works: while the store is away, the UI shows the pending activity and its error."""
 
-    name: str
-    result: type[R]
+    def __init__(self, name: str, result: type[R]) -> None:
+        self.name, self.result = name, result
 
     async def __call__(self, argument: A, *, summary: str = "") -> R:
         """Raises ActivityError only where the store refuses the data itself (never retried)."""
@@ -89,14 +90,13 @@ class OwnCall(Generic[A, R]):
         )
 
 
-@dataclass(frozen=True)
 class Read(Generic[A, R]):
     """A read of our own store: local. `otherwise`: what is taken where it does not work out in `within_s`."""
 
-    name: str
-    result: type[R]
-    otherwise: Callable[[], R]
-    within_s: float = 6.0
+    def __init__(
+        self, name: str, result: type[R], otherwise: Callable[[], R], *, within_s: float = 6.0
+    ) -> None:
+        self.name, self.result, self.otherwise, self.within_s = name, result, otherwise, within_s
 
     async def __call__(self, argument: A, *, summary: str = "") -> R:
         try:
@@ -116,14 +116,13 @@ class Read(Generic[A, R]):
             return self.otherwise()
 
 
-@dataclass(frozen=True)
 class FirstCall(Generic[A, R]):
     """The very first record: local, because its content follows from the order alone, so that a second run of
     a lost task writes the same bytes. Where the store does not answer at once, as a regular activity, so that
     the UI shows what the stop waits for."""
 
-    name: str
-    result: type[R]
+    def __init__(self, name: str, result: type[R]) -> None:
+        self.name, self.result = name, result
 
     async def __call__(self, argument: A, *, summary: str = "") -> R:
         """Raises ActivityError only where the store refuses the data itself (never retried)."""
@@ -141,23 +140,25 @@ class FirstCall(Generic[A, R]):
             return await OwnCall(self.name, self.result)(argument, summary=summary)
 
 
-OPEN_STOP = FirstCall[OpenStop, OpenedStop](ACTIVITY_OPEN_STOP, OpenedStop)
-RECORD = OwnCall[StopRecord, None](ACTIVITY_RECORD, type(None))
-OPEN_ATTEMPT = OwnCall[PrepareStart, Route](ACTIVITY_OPEN_ATTEMPT, Route)
-TAKE_BACK = OwnCall[TakeBack, Route](ACTIVITY_TAKE_BACK, Route)
-FOLLOW = OwnCall[SessionGoal, None](ACTIVITY_FOLLOW, type(None))
-AMEND = OwnCall[Amendment, None](ACTIVITY_AMEND, type(None))
-SESSION_FACTS = OwnCall[KeptSession, SessionFacts](ACTIVITY_SESSION_FACTS, SessionFacts)
+OPEN_STOP: FirstCall[OpenStop, OpenedStop] = FirstCall(ACTIVITY_OPEN_STOP, OpenedStop)
+RECORD: OwnCall[StopRecord, None] = OwnCall(ACTIVITY_RECORD, type(None))
+OPEN_ATTEMPT: OwnCall[PrepareStart, Route] = OwnCall(ACTIVITY_OPEN_ATTEMPT, Route)
+TAKE_BACK: OwnCall[TakeBack, Route] = OwnCall(ACTIVITY_TAKE_BACK, Route)
+FOLLOW: OwnCall[SessionGoal, None] = OwnCall(ACTIVITY_FOLLOW, type(None))
+AMEND: OwnCall[Amendment, None] = OwnCall(ACTIVITY_AMEND, type(None))
+SESSION_FACTS: OwnCall[KeptSession, SessionFacts] = OwnCall(ACTIVITY_SESSION_FACTS, SessionFacts)
 
-NOTE_AT_STATION = OwnCall[StationTaskDone, None](ACTIVITY_NOTE_AT_STATION, type(None))
+NOTE_AT_STATION: OwnCall[StationTaskDone, None] = OwnCall(ACTIVITY_NOTE_AT_STATION, type(None))
 
-FIND_STATION = Read[StationTask, StationRoute](
+FIND_STATION: Read[StationTask, StationRoute] = Read(
     ACTIVITY_FIND_STATION, StationRoute, StationRoute, within_s=15.0
 )
-FIND_ROUTE = Read[RouteRequest, Route](ACTIVITY_FIND_ROUTE, Route, lambda: Route(detail="our store is away"))
-LOOK_AROUND = Read[LookAround, Surroundings](ACTIVITY_LOOK_AROUND, Surroundings, Surroundings)
-FIND_CHARGER = Read[FindCharger, FoundCharger](ACTIVITY_FIND_CHARGER, FoundCharger, FoundCharger)
-PRICE = Read[SettleRequest, Settlement](
+FIND_ROUTE: Read[RouteRequest, Route] = Read(
+    ACTIVITY_FIND_ROUTE, Route, lambda: Route(detail="our store is away")
+)
+LOOK_AROUND: Read[LookAround, Surroundings] = Read(ACTIVITY_LOOK_AROUND, Surroundings, Surroundings)
+FIND_CHARGER: Read[FindCharger, FoundCharger] = Read(ACTIVITY_FIND_CHARGER, FoundCharger, FoundCharger)
+PRICE: Read[SettleRequest, Settlement] = Read(
     ACTIVITY_SETTLE, Settlement, lambda: Settlement(detail="not priced"), within_s=20.0
 )
 

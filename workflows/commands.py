@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 
 from temporalio import workflow
@@ -25,16 +24,22 @@ _AGAIN_AFTER_S = 2.0
 _BY_HAND = CommandReply(outcome=CommandOutcome.UNCERTAIN, detail="started and ended by badge at the charger")
 
 
-@dataclass
 class Commands:
     """Whose sessions these are, and the patience for commands. `policy` is asked anew: it comes with the
     stop's opening."""
 
-    tenant_id: str
-    stop_id: str
-    token_uid: str
-    telematics_id: str | None
-    policy: Callable[[], Policy]
+    def __init__(
+        self,
+        *,
+        tenant_id: str,
+        stop_id: str,
+        token_uid: str,
+        telematics_id: str | None,
+        policy: Callable[[], Policy],
+    ) -> None:
+        self.tenant_id, self.stop_id = tenant_id, stop_id
+        self.token_uid, self.telematics_id = token_uid, telematics_id
+        self.policy = policy
 
     async def start(
         self, session: Session, command_id: str, route: Route, still_wanted: Callable[[], bool]

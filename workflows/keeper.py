@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from datetime import timedelta
 
 from temporalio import workflow
@@ -26,28 +25,35 @@ _LONGEST_PAUSE_S = 300.0
 _TRIES_UNTIL_TOLD = 3
 
 
-@dataclass
 class Keeper:
     """`note`: writes into the log of whoever this keeper works for. `command_id`: gives the next id."""
 
-    session: Session
-    commands: Commands
-    note: Callable[..., None]
-    command_id: Callable[[Session, CommandKind], str]
-    first_pause_s: Callable[[], float]
-    refused: ReasonCode | None = field(default=None, init=False)
-    """The store refused to open the attempt: vehicle or connector is held by another, or it cannot be written
-    at all. Nothing was sent."""
-    refused_detail: str = field(default="", init=False)
-    reply: CommandReply | None = field(default=None, init=False)
-    """The answer to the start."""
-    task: asyncio.Task[None] | None = field(default=None, init=False)
-    retired: bool = field(default=False, init=False)
-    """The stop has closed: what is not over by now has a keeper in a workflow of its own."""
-    stopped_for_s: float = field(default=0.0, init=False)
-    """For so long the session has been told to end, and has not been seen to."""
-    busy: bool = field(default=False, init=False)
-    """A command is under way: its effect is not known yet."""
+    def __init__(
+        self,
+        session: Session,
+        commands: Commands,
+        note: Callable[..., None],
+        command_id: Callable[[Session, CommandKind], str],
+        first_pause_s: Callable[[], float],
+    ) -> None:
+        self.session = session
+        self.commands = commands
+        self.note = note
+        self.command_id = command_id
+        self.first_pause_s = first_pause_s
+        self.refused: ReasonCode | None = None
+        """The store refused to open the attempt: vehicle or connector is held by another, or it cannot be
+        written at all. Nothing was sent."""
+        self.refused_detail = ""
+        self.reply: CommandReply | None = None
+        """The answer to the start."""
+        self.task: asyncio.Task[None] | None = None
+        self.retired = False
+        """The stop has closed: what is not over by now has a keeper in a workflow of its own."""
+        self.stopped_for_s = 0.0
+        """For so long the session has been told to end, and has not been seen to."""
+        self.busy = False
+        """A command is under way: its effect is not known yet."""
 
     async def run(self, open_attempt: Callable[[], Awaitable[Route]] | None) -> None:
         """From the intent (None: it stands already) to the end that is seen."""
