@@ -172,7 +172,7 @@ HALF = "a\ud800b"
 
 @pytest.mark.parametrize("unfit", [NUL, HALF], ids=["NUL", "half a surrogate pair"])
 async def test_text_that_postgres_cannot_hold_is_kept_readable(
-    store: Store, tenant: TenantId, unfit: str
+    store: Store, tenant: TenantId, raw: Raw, unfit: str
 ) -> None:
     stop = view(tenant).model_copy(update={"headline": unfit, "telematics_id": unfit})
     said = event(stop, 1).model_copy(update={"text": unfit, "data": {unfit: [unfit, {"deep": unfit}, 1e999]}})
@@ -187,8 +187,10 @@ async def test_text_that_postgres_cannot_hold_is_kept_readable(
         told = (await unit.stops.timeline(stop.stop_id))[0]
         assert told.text == "a\ufffdb"
         assert told.data == {"a\ufffdb": ["a\ufffdb", {"deep": "a\ufffdb"}, None]}
-        assert await unit.stops.live_for_telematics(unfit) is not None
         assert await unit.attempts.knows_token("st-1", unfit, after(0))
+    with raw() as connection:
+        kept = connection.execute("SELECT telematics_id FROM stop WHERE tenant_id = %s", [tenant]).fetchall()
+    assert kept == [("a\ufffdb",)]
 
 
 async def test_what_only_looks_like_a_nul_is_left_alone() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -263,9 +263,6 @@ def patient_policy(**changes: object) -> Policy:
 async def around(temporal_client: Client, store: Store) -> AsyncIterator[Surroundings]:
     async with surroundings(temporal_client, store, policy=patient_policy()) as made:
         yield made
-
-
-Maker = Callable[..., Awaitable[Surroundings]]
 
 
 @pytest.fixture
