@@ -30,7 +30,7 @@ from tests.activities.command_port import (
     process,
     run,
     start,
-    until,
+    until_kept,
 )
 from workers.stack.postgres import Postgres
 
@@ -134,11 +134,7 @@ async def test_a_reply_that_cannot_be_kept_in_time_is_returned_all_the_same(
     assert beats["beat"] >= 5, "it goes on beating while it waits for our store"
     await our_postgres.start()
     assert await run(commands, command) == ACCEPTED, "this process still knows it"
-
-    async def is_kept() -> bool:
-        return await kept(ledger, command) == ACCEPTED
-
-    await until(is_kept)
+    await until_kept(ledger, command, ACCEPTED)
     assert await run(process(ledger, port), command) == ACCEPTED
     assert port.sent[command.command_id] == 1
 
