@@ -83,10 +83,6 @@ class Surroundings:
         }
         return StopRequest.model_validate({**fields, **changes})
 
-    async def wait_s(self, seconds: float) -> None:
-        """For a policy's own clock to run: what is awaited is that time, no condition shows it."""
-        await asyncio.sleep(seconds)
-
     async def delivered(self) -> None:
         """Until no evidence of this tenant waits for its stop."""
         waiting = text("SELECT count(*) FROM evidence WHERE delivered_at IS NULL AND stop_id IS NOT NULL")
