@@ -12,7 +12,7 @@ from models.evidence import Evidence
 from models.money import Money
 from models.policy import Policy
 from models.reason_codes import NextStep, ReasonCode
-from models.stop import Attempt, ChargingStopInput, StopRecord, StopRequest, StopView
+from models.stop import Attempt, ChargingStopInput, StopRecord
 from models.vehicle import VehicleState
 
 
@@ -161,10 +161,3 @@ class Amendment(Message):
     next_step: NextStep | None = None
     vendor_code: str = ""
     data: dict[str, Any] = {}
-
-
-class LostStop(Message):
-    """A stop that no running workflow owns."""
-
-    view: StopView
-    request: StopRequest | None = None

@@ -75,7 +75,6 @@ class ChargingTraits(Message):
 
 
 class LimitState(StrEnum):
-    REQUESTED = "requested"
     ACCEPTED = "accepted"
     """The station said yes. Nothing has been seen of it."""
     APPLIED = "applied"

@@ -67,7 +67,6 @@ class Ranking:
         policy = request.policy
         self._figures = figures
         self._travel = travel
-        self._position = request.vehicle.position
         self._micros_per_s = int(policy.value_of_time_per_hour * _PPM) / 3600
         self._attempt_micros = self._time(round(policy.failed_attempt_s))
         self._stranding_micros = int(policy.stranding_cost * _PPM)

@@ -22,7 +22,6 @@ class Booking(State):
     candidate: Candidate | None = None
     needed_kwh: float = 0.0
     most_kwh: float = 0.0
-    soc_before_percent: float | None = None
     charged: bool = False
     """Its end was judged to be the end of a charge, not of an attempt."""
     reason: ReasonCode | None = None

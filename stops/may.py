@@ -29,8 +29,8 @@ class Refused(Exception):
         self.text = text
 
 
-def may_speak(stop: Stop, kind: Said, event_id: str) -> None:
-    """For all kinds. A repeat of what took effect is let through: it is answered as a duplicate."""
+def may_speak(stop: Stop, kind: Said) -> None:
+    """For all kinds. A repeat uses up an Update, too, so the limit holds for it as well."""
     if stop.outcome is not None or stop.unreadable:
         raise Refused("stop.closed", "The stop has ended.")
     if stop.inbox.is_full(kind):
@@ -38,7 +38,8 @@ def may_speak(stop: Stop, kind: Said, event_id: str) -> None:
 
 
 def may_arrive(stop: Stop, report: ArrivalReport) -> None:
-    may_speak(stop, Said.ARRIVAL, report.event_id)
+    """Here and below: a repeat of what took effect is let through, it is answered as a duplicate."""
+    may_speak(stop, Said.ARRIVAL)
     if stop.inbox.is_known(Said.ARRIVAL, report.event_id):
         return
     planned = stop.plan.charger_id
@@ -69,7 +70,7 @@ def _may_be_about_the_plan_of_now(stop: Stop, report: ArrivalReport) -> None:
 
 
 def may_report(stop: Stop, report: ProblemReport) -> None:
-    may_speak(stop, Said.PROBLEM, report.event_id)
+    may_speak(stop, Said.PROBLEM)
     if stop.inbox.is_known(Said.PROBLEM, report.event_id):
         return
     if stop.phase is StopPhase.SETTLING:
@@ -79,7 +80,7 @@ def may_report(stop: Stop, report: ProblemReport) -> None:
 
 
 def may_cancel(stop: Stop, request: CancelRequest) -> None:
-    may_speak(stop, Said.CANCEL, request.event_id)
+    may_speak(stop, Said.CANCEL)
     if stop.inbox.is_known(Said.CANCEL, request.event_id):
         return
     if stop.phase is StopPhase.SETTLING:
@@ -89,7 +90,7 @@ def may_cancel(stop: Stop, request: CancelRequest) -> None:
 
 
 def may_choose(stop: Stop, request: ChooseCharger) -> None:
-    may_speak(stop, Said.CHOICE, request.event_id)
+    may_speak(stop, Said.CHOICE)
     if not stop.inbox.is_known(Said.CHOICE, request.event_id):
         must_be_open_to_a_choice(stop)
 
@@ -109,7 +110,7 @@ def must_be_open_to_a_choice(stop: Stop) -> None:
 
 
 def may_approve(stop: Stop, approval: Approval) -> None:
-    may_speak(stop, Said.APPROVAL, approval.event_id)
+    may_speak(stop, Said.APPROVAL)
     if stop.inbox.is_known(Said.APPROVAL, approval.event_id):
         return
     if stop.waiting.approval_until is None:

@@ -118,15 +118,15 @@ class Presence(State):
 
     # --- arrival ----------------------------------------------------------------------------------------
 
-    def arrival(self, heading: Heading, now: datetime) -> Arrival | None:
+    def arrival(self, heading: Heading) -> Arrival | None:
         """At the planned charger, or at a neighbour of it, since the stop turned there; else None."""
         for charger_id in (heading.charger_id, *heading.neighbours):
-            witnesses = self._who_says(charger_id, heading, now)
+            witnesses = self._who_says(charger_id, heading)
             if witnesses:
                 return Arrival(charger_id=charger_id, witnesses=witnesses)
         return None
 
-    def _who_says(self, charger_id: str, heading: Heading, now: datetime) -> list[str]:
+    def _who_says(self, charger_id: str, heading: Heading) -> list[str]:
         heard = [w for w in self.witnesses if w.standing or w.at >= heading.since - timedelta(seconds=2)]
         here = [w for w in heard if w.says is Says.HERE and w.charger_id == charger_id]
         own = sorted({w.source for w in here if w.source != "charger"})
@@ -193,7 +193,7 @@ class Presence(State):
         own = [w for w in self.witnesses if w.source == "vehicle" and w.at >= plug.at - _JUST_BEFORE]
         return bool(own) and own[-1].says in (Says.AWAY, Says.UNPLUGGED)
 
-    def foreign_plug(self, heading: Heading, now: datetime) -> Witness | None:
+    def foreign_plug(self, heading: Heading) -> Witness | None:
         """A plug at the planned charger that cannot be ours: the vehicle's feed says that it is elsewhere, or
         it is not due for a while yet."""
         since = heading.since - timedelta(seconds=2)

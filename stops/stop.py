@@ -92,7 +92,6 @@ class Stop(State):
     sessions: list[Session] = []
     bookings: dict[str, Booking] = {}
     command_numbers: dict[str, int] = {}
-    stray_evidence: int = 0
     opened: bool = False
     late: list[Evidence] = []
     """Heard after the result was fixed: it goes to the keepers of its sessions."""
@@ -161,9 +160,6 @@ class Stop(State):
     def adopting(self) -> Session | None:
         return next((s for s in self.sessions if s.adopting and not s.is_over), None)
 
-    def tries_at(self, charger_id: str) -> int:
-        return sum(1 for session in self.sessions if session.charger_id == charger_id)
-
     def intend(self, candidate: Candidate, now: datetime) -> Session:
         """A new attempt at a charger: intended, nothing sent."""
         number = len(self.sessions) + 1
@@ -187,9 +183,6 @@ class Stop(State):
 
     def energy_kwh(self) -> float:
         return round(sum(session.energy_kwh for session in self.sessions), 4)
-
-    def energy_before(self, session: Session) -> float:
-        return sum(s.energy_kwh for s in self.sessions if s.number < session.number)
 
     def need_of(self, session: Session) -> Need:
         """What this session is to bring, counted from its own start."""

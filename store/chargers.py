@@ -116,9 +116,6 @@ class ChargerRepository:
     async def by_station(self, station_id: str) -> list[Charger]:
         return await self._read(_CHARGER.c.station_id == station_id)
 
-    async def by_evse(self, station_id: str, evse_uid: str) -> list[Charger]:
-        return await self._read(_CHARGER.c.station_id == station_id, _CHARGER.c.evse_uid == evse_uid)
-
     async def list(self, limit: int, after: str | None = None) -> list[Charger]:
         where = [_CHARGER.c.charger_id > after] if after is not None else []
         return await self._read(*where, limit=limit)
@@ -285,15 +282,6 @@ class VehicleRepository:
         )
         body = found.scalar_one_or_none()
         return VehicleModel.model_validate(body) if body else None
-
-    async def list_models(self, limit: int) -> list[VehicleModel]:
-        found = await self._connection.execute(
-            select(_MODEL.c.body)
-            .where(_MODEL.c.tenant_id == self._tenant_id)
-            .order_by(_MODEL.c.model_id)
-            .limit(limit)
-        )
-        return [VehicleModel.model_validate(body) for body in found.scalars()]
 
 
 class PolicyRepository:

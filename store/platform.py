@@ -183,34 +183,6 @@ class PlatformUnit:
         """To all gateways that listen, once this transaction commits."""
         await self._connection.execute(select(func.pg_notify(channel, text_)))
 
-    async def claim_route(
-        self, station_id: str, queue: str, generation: str, protocol_version: str = ""
-    ) -> None:
-        """The newest authenticated connection holds the station."""
-        tenant = select(_STATION.c.tenant_id).where(_STATION.c.station_id == station_id).scalar_subquery()
-        statement = insert(_ROUTE).values(
-            station_id=station_id,
-            tenant_id=tenant,
-            queue=queue,
-            generation=generation,
-            protocol_version=protocol_version,
-        )
-        await self._connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["station_id"],
-                set_={
-                    "queue": statement.excluded.queue,
-                    "generation": statement.excluded.generation,
-                    "protocol_version": statement.excluded.protocol_version,
-                    "seen_at": func.now(),
-                },
-            )
-        )
-
-    async def release_route(self, station_id: str, generation: str) -> None:
-        """Only the connection that holds the route can give it back."""
-        await self.release_routes([(station_id, generation)])
-
     async def find_route(self, station_id: str) -> StationRoute | None:
         found = await self._connection.execute(
             select(_ROUTE).where(_ROUTE.c.station_id == station_id, _ROUTE.c.queue != NO_QUEUE)

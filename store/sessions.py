@@ -108,14 +108,6 @@ class SessionRepository:
             where.append(_TRANSACTION.c.ended_at == ended_at)
         return await self._newest(*where)
 
-    async def find_open(self, station_id: str, connector_number: int) -> Transaction | None:
-        """The open transaction of a connector."""
-        return await self._newest(
-            _TRANSACTION.c.station_id == station_id,
-            _TRANSACTION.c.connector_number == connector_number,
-            _TRANSACTION.c.ended_at.is_(None),
-        )
-
     async def find_told_again(
         self, station_id: str, connector_number: int, id_tag: str, meter_start_wh: float
     ) -> Transaction | None:

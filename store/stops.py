@@ -35,7 +35,8 @@ class StopRepository:
     # --- reading ----------------------------------------------------------------------------------------
 
     async def get(self, stop_id: str) -> StopView | None:
-        return await self._one(_STOP.c.stop_id == stop_id)
+        rows = await self._views(1, _STOP.c.stop_id == stop_id)
+        return rows[0] if rows else None
 
     async def is_open(self, stop_id: str) -> bool:
         found = await self._connection.execute(
@@ -43,27 +44,6 @@ class StopRepository:
         )
         row = found.one_or_none()
         return row is not None and row.outcome is None
-
-    async def by_key(self, business_key: str) -> StopView | None:
-        return await self._one(_STOP.c.business_key == business_key)
-
-    async def live_for_telematics(self, telematics_id: str) -> StopView | None:
-        """The newest open stop of the vehicle that a telematics vendor knows by this id."""
-        return await self._one(_STOP.c.telematics_id == telematics_id, _STOP.c.outcome.is_(None))
-
-    async def live_for_vehicle(self, vehicle_id: str) -> StopView | None:
-        return await self._one(_STOP.c.vehicle_id == vehicle_id, _STOP.c.outcome.is_(None))
-
-    async def live_for_charger(self, charger_id: str) -> StopView | None:
-        """The one open stop that is at, or on its way to, a charger. None if there are several: a plug event
-        alone does not say whose it is."""
-        rows = await self._views(
-            2,
-            _STOP.c.charger_id == charger_id,
-            _STOP.c.outcome.is_(None),
-            _STOP.c.phase.in_([str(StopPhase.EN_ROUTE), str(StopPhase.ARRIVED)]),
-        )
-        return rows[0] if len(rows) == 1 else None
 
     async def heading_to(self, *, besides_stop_id: str) -> dict[str, int]:
         """How many other open stops are at, or on their way to, each charger."""
@@ -129,10 +109,6 @@ class StopRepository:
             .order_by(_DECISION.c.created_at, _DECISION.c.decision_id)
         )
         return [Decision.model_validate(body) for body in found.scalars()]
-
-    async def _one(self, *where: ColumnElement[bool]) -> StopView | None:
-        rows = await self._views(1, *where)
-        return rows[0] if rows else None
 
     async def _views(self, limit: int, *where: ColumnElement[bool]) -> list[StopView]:
         found = await self._connection.execute(

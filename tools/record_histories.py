@@ -25,8 +25,8 @@ from store.database import Store
 from store.migration import migrate
 from tests.workflows.conftest import StopHandle, Surroundings, patient_policy, surroundings
 from tests.workflows.scripted_charger import REJECT
+from tests.workflows.stages import charge_fully, charging, start_given_up
 from tests.workflows.stop_words import arrive, heard, tell
-from tests.workflows.test_charging_stop import charge_fully
 from workers.stack.postgres import Postgres
 from workers.stack.temporal_server import TemporalServer
 
@@ -68,10 +68,7 @@ async def record(client: Client, store: Store) -> None:
         await around.charger.say(command, EvidenceKind.SESSION_ENDED, energy_kwh=8.0, reason=reason)
         await keep(stop, "charged_short")
 
-        stop = await around.start()
-        await arrive(stop)
-        command = await stop.command(1)
-        await stop.until(lambda v: v.phase is StopPhase.CHARGING)
+        stop, command = await charging(around)
         await around.charger.say(command, EvidenceKind.METER, energy_kwh=5.0)
         await stop.handle.execute_update(UPDATE_CANCEL, CancelRequest(event_id="x"), result_type=Receipt)
         await keep(stop, "cancelled_in_mid_charge")
@@ -87,21 +84,13 @@ async def record(client: Client, store: Store) -> None:
 
     late = patient_policy(confirmation_s=1.5)
     async with surroundings(client, store, policy=late) as around:
-        around.charger.silent = {"c1"}
-        stop = await around.start()
-        await arrive(stop)
-        first = await stop.command(1)
-        await stop.until(lambda v: v.phase is StopPhase.EN_ROUTE and v.attempt_number == 1)
+        stop, first = await start_given_up(around)
         await around.charger.say(first, EvidenceKind.SESSION_STARTED)
         await charge_fully(stop)
         await keep(stop, "late_start_adopted")
 
     async with surroundings(client, store, policy=late) as around:
-        around.charger.silent = {"c1"}
-        stop = await around.start()
-        await arrive(stop)
-        first = await stop.command(1)
-        await stop.until(lambda v: v.phase is StopPhase.EN_ROUTE and v.attempt_number == 1)
+        stop, first = await start_given_up(around)
         await arrive(stop, "a2")
         await stop.until(lambda v: v.phase is StopPhase.CHARGING)
         await around.charger.say(first, EvidenceKind.SESSION_STARTED)
@@ -148,10 +137,7 @@ async def record_more(around: Surroundings) -> None:
     await keep(stop, "assisted_paused_and_charged")
 
     around.charger.obeys_stop = False
-    stop = await around.start()
-    await arrive(stop)
-    command = await stop.command(1)
-    await stop.until(lambda v: v.phase is StopPhase.CHARGING)
+    stop, command = await charging(around)
     await stop.handle.execute_update(UPDATE_CANCEL, CancelRequest(event_id="x"), result_type=Receipt)
     await keep(stop, "session_kept_beyond_its_stop")
     await around.charger.say(command, EvidenceKind.SESSION_ENDED, energy_kwh=9.0)

@@ -63,9 +63,9 @@ class LocalStack:
         self.temporal = TemporalServer(self.folder / "temporal")
         self.postgres = Postgres(self.folder / "postgres", tcp=self.temporal_on_postgres)
         self.processes = Supervisor(self.folder / "logs")
-        ports = free_ports(7)
+        ports = free_ports(6)
         self.api_port, self.gateway_port, self.gateway_health_port = ports[:3]
-        self.charge_points_port, self.roaming_port, self.telematics_port, self._spare_port = ports[3:]
+        self.charge_points_port, self.roaming_port, self.telematics_port = ports[3:]
 
     @property
     def api_url(self) -> str:

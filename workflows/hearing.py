@@ -143,7 +143,6 @@ class Hearing:
             stop.presence.see(item)
             self._journey.hear(item)
         if session is None:
-            stop.stray_evidence += 1
             return
         lived = session.is_alive
         session.take(item)

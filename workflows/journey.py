@@ -112,7 +112,7 @@ class Journey:
             return None
         if stop.presence.stands_at == heading.charger_id:
             return Arrival(charger_id=heading.charger_id, witnesses=["the earlier attempt"])
-        return stop.presence.arrival(heading, workflow.now())
+        return stop.presence.arrival(heading)
 
     async def _take_arrival(self, arrival: Arrival, candidate: Candidate) -> None:
         stop, now = self._stop, workflow.now()
@@ -166,7 +166,7 @@ class Journey:
 
     def _is_foreign_plug(self) -> bool:
         heading = self._stop.plan.heading
-        return heading is not None and self._stop.presence.foreign_plug(heading, workflow.now()) is not None
+        return heading is not None and self._stop.presence.foreign_plug(heading) is not None
 
     def _hear_progress(self, item: Evidence, candidate: Candidate) -> None:
         if item.distance_km is None:

@@ -23,7 +23,6 @@ from connectors.ocpi.wire import Envelope, as_list
 MAX_RESPONSE_BYTES: Final = 16 * 1024 * 1024
 PAGE_SIZE: Final = 100
 _MAX_PAGES: Final = 10_000
-SUCCESS: Final = 1000
 
 
 class OcpiError(Exception):

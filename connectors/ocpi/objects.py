@@ -239,27 +239,6 @@ class CommandResult(Wire):
     message: list[DisplayText] | DisplayText | None = None
 
 
-class StartSession(Wire):
-    response_url: str
-    token: Token
-    location_id: CiString
-    evse_uid: CiString | None = None
-    connector_id: CiString | None = None
-    authorization_reference: CiString | None = None
-
-
-class StopSession(Wire):
-    response_url: str
-    session_id: CiString
-
-
-class UnlockConnector(Wire):
-    response_url: str
-    location_id: CiString
-    evse_uid: CiString
-    connector_id: CiString
-
-
 def said(message: list[DisplayText] | DisplayText | None) -> str:
     """A partner's messages as one line for the audit, cut to 300 characters."""
     items = message if isinstance(message, list) else [message] if message else []

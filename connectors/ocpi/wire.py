@@ -30,12 +30,9 @@ class Wire(BaseModel):
 
 
 class CiString(str):
-    """Compares without case where the specification says CiString; keeps the case it came with."""
+    """Where the specification says CiString: keeps the case it came with; who compares it folds the case."""
 
     __slots__ = ()
-
-    def same_as(self, other: str) -> bool:
-        return self.casefold() == other.casefold()
 
     @classmethod
     def __get_pydantic_core_schema__(

@@ -70,6 +70,16 @@ async def run(
     return await environment(start_to_close_s).run(commands.command_charger, command)
 
 
+async def on_the_wire(
+    store: Store, port: Port, env: ActivityEnvironment, command: ChargerCommand
+) -> asyncio.Task[CommandReply]:
+    """An activity whose command has reached the charger; the charger answers once `may_answer` is set."""
+    port.may_answer.clear()
+    under_way = asyncio.create_task(env.run(process(store, port).command_charger, command))
+    await port.reached.wait()
+    return under_way
+
+
 async def until(ready: Callable[[], Awaitable[bool]], seconds: float = 20.0) -> None:
     async with asyncio.timeout(seconds):
         while not await ready():
@@ -80,3 +90,10 @@ async def kept(store: Store, command: ChargerCommand) -> CommandReply | None:
     """What the ledger holds of a command that was begun."""
     async with store.tenant(TENANT) as unit:
         return (await unit.commands.begin(command)).reply
+
+
+async def until_kept(store: Store, command: ChargerCommand, reply: CommandReply) -> None:
+    async def is_kept() -> bool:
+        return await kept(store, command) == reply
+
+    await until(is_kept)

@@ -7,6 +7,9 @@ import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -14,20 +17,20 @@ from temporalio.exceptions import ApplicationError
 
 from activities import charger_commands
 from models.commands import CommandKind, CommandOutcome
+from models.ids import TenantId
 from models.reason_codes import ReasonCode
-from store.database import Store
+from store.database import Store, TenantUnit
 from tests.activities.command_port import (
     ACCEPTED,
     TENANT,
     UNREACHABLE,
-    Do,
     Port,
     environment,
     kept,
     process,
     run,
     start,
-    until,
+    until_kept,
 )
 from workers.stack.postgres import Postgres
 
@@ -83,18 +86,34 @@ async def test_data_that_the_ledger_refuses_are_not_repeated(ledger: Store) -> N
 # --- sent, and what becomes of the reply ---------------------------------------------------------------
 
 
+class Watched(Store):
+    """The real store; `missed`: somebody needed it while it was away."""
+
+    def __init__(self, url: str, **how: Any) -> None:
+        super().__init__(url, **how)
+        self.missed = asyncio.Event()
+
+    @asynccontextmanager
+    async def tenant(self, tenant_id: TenantId) -> AsyncGenerator[TenantUnit, None]:
+        try:
+            async with super().tenant(tenant_id) as unit:
+                yield unit
+        except Exception:
+            self.missed.set()
+            raise
+
+
 @pytest.mark.asyncio(loop_scope="session")
 async def test_a_reply_survives_an_outage_of_our_store(ledger: Store, our_postgres: Postgres) -> None:
     port, command = Port(), start()
-
-    async def restart_in_a_while() -> None:
-        await our_postgres.stop()
-        back.append(asyncio.create_task(_after(0.8, our_postgres.start)))
-
-    back: list[asyncio.Task[None]] = []
-    port.then = restart_in_a_while
-    assert await run(process(ledger, port), command) == ACCEPTED
-    await back[0]
+    store = Watched(our_postgres.url, schema="commands", pool_size=4)
+    port.then = our_postgres.stop
+    under_way = asyncio.create_task(run(process(store, port), command))
+    await port.reached.wait()
+    await store.missed.wait()
+    await our_postgres.start()
+    assert await under_way == ACCEPTED
+    await store.dispose()
     assert await kept(ledger, command) == ACCEPTED
     assert await run(process(ledger, port), command) == ACCEPTED
     assert port.sent[command.command_id] == 1
@@ -115,11 +134,7 @@ async def test_a_reply_that_cannot_be_kept_in_time_is_returned_all_the_same(
     assert beats["beat"] >= 5, "it goes on beating while it waits for our store"
     await our_postgres.start()
     assert await run(commands, command) == ACCEPTED, "this process still knows it"
-
-    async def is_kept() -> bool:
-        return await kept(ledger, command) == ACCEPTED
-
-    await until(is_kept)
+    await until_kept(ledger, command, ACCEPTED)
     assert await run(process(ledger, port), command) == ACCEPTED
     assert port.sent[command.command_id] == 1
 
@@ -194,8 +209,3 @@ async def test_what_did_not_leave_is_not_uncertain_after_an_outage(
     assert await run(commands, command) == ACCEPTED
     assert await run(commands, command) == ACCEPTED
     assert port.sent[command.command_id] == 2, "the first never left"
-
-
-async def _after(seconds: float, do: Do) -> None:
-    await asyncio.sleep(seconds)
-    await do()

@@ -11,13 +11,14 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
-from temporalio import workflow
+from temporalio import activity, workflow
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities import charger_commands
+from activities.charger_commands import ChargerCommands
 from models.commands import ChargerCommand, CommandKind, CommandOutcome, CommandReply
 from models.contract import ACTIVITY_COMMAND
 from models.ids import TenantId
@@ -29,22 +30,34 @@ from tests.activities.command_port import (
     Port,
     environment,
     kept,
+    on_the_wire,
     process,
     run,
     start,
     until,
+    until_kept,
 )
 from workers.stack.postgres import Postgres
 
 # --- cancelled, shut down, broken ----------------------------------------------------------------------
 
 
+def answers_at_shutdown(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The charger answers once the activity has seen that its worker goes, and no sooner."""
+    goes = activity.is_worker_shutdown
+
+    def seen() -> bool:
+        if goes():
+            asyncio.get_running_loop().call_soon(port.may_answer.set)
+        return goes()
+
+    monkeypatch.setattr(activity, "is_worker_shutdown", seen)
+
+
 @pytest.mark.asyncio(loop_scope="session")
 async def test_a_cancellation_does_not_lose_the_reply(ledger: Store) -> None:
     port, command, env = Port(), start(), environment()
-    port.may_answer.clear()
-    under_way = asyncio.create_task(env.run(process(ledger, port).command_charger, command))
-    await port.reached.wait()
+    under_way = await on_the_wire(ledger, port, env, command)
     env.cancel()
     await asyncio.wait((under_way,), timeout=0.3)
     assert not under_way.done(), "it is on its way to the charger: it is waited for"
@@ -59,32 +72,26 @@ async def test_a_shutdown_waits_for_the_last_words_and_no_longer(
 ) -> None:
     monkeypatch.setattr(charger_commands, "_LAST_WORDS_S", 0.3)
     port, command, env = Port(), start(), environment()
-    port.may_answer.clear()
-    under_way = asyncio.create_task(env.run(process(ledger, port).command_charger, command))
-    await port.reached.wait()
+    under_way = await on_the_wire(ledger, port, env, command)
     env.worker_shutdown()
     env.cancel()
     reply = await asyncio.wait_for(under_way, 5)
     assert (reply.outcome, reply.reason) == (CommandOutcome.UNCERTAIN, ReasonCode.START_TIMEOUT)
     port.may_answer.set()  # the process lives a little longer: what comes is still written
-
-    async def is_kept() -> bool:
-        return await kept(ledger, command) == ACCEPTED
-
-    await until(is_kept)
+    await until_kept(ledger, command, ACCEPTED)
     assert await run(process(ledger, port), command) == ACCEPTED
     assert port.sent[command.command_id] == 1
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_a_shutdown_takes_a_reply_that_comes_in_time(ledger: Store) -> None:
+async def test_a_shutdown_takes_a_reply_that_comes_in_time(
+    ledger: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     port, command, env = Port(), start(), environment()
-    port.may_answer.clear()
-    under_way = asyncio.create_task(env.run(process(ledger, port).command_charger, command))
-    await port.reached.wait()
+    under_way = await on_the_wire(ledger, port, env, command)
+    answers_at_shutdown(port, monkeypatch)
     env.worker_shutdown()
     env.cancel()
-    asyncio.get_running_loop().call_later(0.2, port.may_answer.set)
     assert await under_way == ACCEPTED
     assert await kept(ledger, command) == ACCEPTED
 
@@ -207,6 +214,24 @@ class SendsOnce:
         )
 
 
+async def started(
+    client: Client, task_queue: str, command: ChargerCommand
+) -> WorkflowHandle[SendsOnce, CommandReply]:
+    workflow_id = f"sends-once-{uuid.uuid4()}"
+    return await client.start_workflow(SendsOnce.run, command, id=workflow_id, task_queue=task_queue)
+
+
+def worker_of(client: Client, task_queue: str, commands: ChargerCommands, grace_s: float = 0.0) -> Worker:
+    return Worker(
+        client,
+        task_queue=task_queue,
+        workflows=[SendsOnce],
+        activities=[commands.command_charger],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+        graceful_shutdown_timeout=timedelta(seconds=grace_s),
+    )
+
+
 async def _failed_once(handle: WorkflowHandle[SendsOnce, CommandReply]) -> bool:
     pending = (await handle.describe()).raw_description.pending_activities
     return any(activity.attempt >= 2 for activity in pending)
@@ -217,17 +242,9 @@ async def test_the_workflows_retry_sends_once_after_our_outage(
     temporal_client: Client, task_queue: str, ledger: Store, our_postgres: Postgres
 ) -> None:
     port, command = Port(), start()
-    async with Worker(
-        temporal_client,
-        task_queue=task_queue,
-        workflows=[SendsOnce],
-        activities=[process(ledger, port).command_charger],
-        workflow_runner=UnsandboxedWorkflowRunner(),
-    ):
+    async with worker_of(temporal_client, task_queue, process(ledger, port)):
         await our_postgres.stop()
-        handle = await temporal_client.start_workflow(
-            SendsOnce.run, command, id=f"sends-once-{uuid.uuid4()}", task_queue=task_queue
-        )
+        handle = await started(temporal_client, task_queue, command)
         await until(lambda: _failed_once(handle))
         assert not port.sent
         pending = (await handle.describe()).raw_description.pending_activities[0]
@@ -239,31 +256,15 @@ async def test_the_workflows_retry_sends_once_after_our_outage(
 
 @pytest.mark.asyncio(loop_scope="session")
 async def test_a_worker_that_shuts_down_gives_the_reply_before_it_goes(
-    temporal_client: Client, task_queue: str, ledger: Store
+    temporal_client: Client, task_queue: str, ledger: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port, command = Port(), start()
     port.may_answer.clear()
-    worker = Worker(
-        temporal_client,
-        task_queue=task_queue,
-        workflows=[SendsOnce],
-        activities=[process(ledger, port).command_charger],
-        workflow_runner=UnsandboxedWorkflowRunner(),
-        graceful_shutdown_timeout=timedelta(seconds=0.2),
-    )
-    async with worker:
-        handle = await temporal_client.start_workflow(
-            SendsOnce.run, command, id=f"sends-once-{uuid.uuid4()}", task_queue=task_queue
-        )
+    async with worker_of(temporal_client, task_queue, process(ledger, port), grace_s=0.2):
+        handle = await started(temporal_client, task_queue, command)
         await port.reached.wait()
-        asyncio.get_running_loop().call_later(1.0, port.may_answer.set)
+        answers_at_shutdown(port, monkeypatch)
     assert await kept(ledger, command) == ACCEPTED
-    async with Worker(
-        temporal_client,
-        task_queue=task_queue,
-        workflows=[SendsOnce],
-        activities=[process(ledger, port).command_charger],
-        workflow_runner=UnsandboxedWorkflowRunner(),
-    ):
+    async with worker_of(temporal_client, task_queue, process(ledger, port)):
         assert await asyncio.wait_for(handle.result(), 30) == ACCEPTED
     assert port.sent[command.command_id] == 1

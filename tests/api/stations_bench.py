@@ -89,7 +89,8 @@ class StationsApi:
     async def hold(self, station_id: str) -> None:
         """The scripted gateway holds the station's socket."""
         async with self.store.platform() as unit:
-            await unit.claim_route(station_id, self.gateway_queue, uuid.uuid4().hex, "ocpp1.6")
+            claim = (self.tenant_id, station_id, self.gateway_queue, uuid.uuid4().hex, "ocpp1.6")
+            await unit.claim_routes([claim])
 
 
 @asynccontextmanager

@@ -15,7 +15,8 @@ from models.charger import Charger, Protocol
 from models.contract import keeper_workflow_id, station_workflow_id
 from models.ids import attempt_id_for, stop_id_for, workflow_id_for
 from models.stop import ChooseCharger, StopOutcome, StopPhase, StopView
-from simulators.drivers import DriversConfig, drive_all, drivers_config
+from simulators.driver_plans import DriversConfig, drivers_config
+from simulators.drivers import drive_all
 from simulators.fault_plan import DriverTrouble, FaultPlan
 from simulators.fleet_backend import FleetBackend
 from simulators.twin import Fault, FaultKind

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -71,17 +72,22 @@ def told(transaction: Transaction) -> tuple[float | None, set[str]]:
 
 
 @contextmanager
-def outage(site: Site, *methods: str) -> Generator[None]:
-    """The house is down for these methods."""
+def outage(site: Site, *methods: str) -> Generator[Counter[str]]:
+    """The house is down for these methods; how often each was tried."""
+    tries = Counter[str]()
 
-    async def fail(*_: Any, **__: Any) -> None:
-        raise OSError("the house is down")
+    def failing(name: str) -> Callable[..., Awaitable[None]]:
+        async def fail(*_: Any, **__: Any) -> None:
+            tries[name] += 1
+            raise OSError("the house is down")
+
+        return fail
 
     house = site.gateway._house  # pyright: ignore[reportPrivateUsage]
     for name in methods:
-        setattr(house, name, fail)
+        setattr(house, name, failing(name))
     try:
-        yield
+        yield tries
     finally:
         for name in methods:
             delattr(house, name)

@@ -11,7 +11,8 @@ from scripted_backend import KEY, PLACE, ScriptedBackend, serving, until
 
 from models.place import Place
 from models.stop import StopOutcome, StopPhase
-from simulators.drivers import DriverPlan, DriversConfig, drive_all
+from simulators.driver_plans import DriverPlan, DriversConfig
+from simulators.drivers import drive_all
 from simulators.fault_plan import DriverTrouble
 from simulators.twin import ConnectorState
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from workers.stack.ports import free_ports, is_free
-from workers.stack.processes import ChildFailed, Supervisor, http_ready, spawn, tcp_ready, until_ready
+from workers.stack.processes import ChildFailed, Supervisor, http_ready, spawn, until_ready
 
 pytestmark = pytest.mark.asyncio
 
@@ -78,7 +78,7 @@ async def test_a_child_that_cannot_start_is_named_with_its_last_words(tmp_path: 
     async with Supervisor(tmp_path) as supervisor:
         supervisor.start("broken", [sys.executable, "-c", "raise SystemExit('no such luck')"])
         with pytest.raises(ChildFailed, match="no such luck"):
-            await supervisor.wait_ready("broken", tcp_ready(free_ports(1)[0]))
+            await supervisor.wait_ready("broken", http_ready(f"http://127.0.0.1:{free_ports(1)[0]}/"))
 
 
 async def test_a_name_is_started_once(tmp_path: Path) -> None:

@@ -30,7 +30,6 @@ from models.activity_messages import (
     SessionGoal,
     Settlement,
     SettleRequest,
-    Surroundings,
     TakeBack,
 )
 from models.charger import Charger, Protocol
@@ -50,6 +49,7 @@ from tests.stops.simulated_planner import decide
 from tests.stops.simulated_progress import Progress
 from tests.stops.simulated_runtime import Server
 from tests.stops.simulated_store import TENANT, SimulatedStore, StillOpen
+from tests.stops.simulated_surroundings import look_around
 from tests.stops.simulated_wire import CONVERTER, Answer, Call, Clock
 from workers.evidence_delivery import (  # the relay's own rules
     _NOT_FOR_KEEPERS,  # pyright: ignore[reportPrivateUsage]
@@ -228,28 +228,7 @@ class World(Server):
         return Answer(FoundCharger(charger=self.yard.chargers.get(asked.charger_id)))
 
     def _do_look_around(self, call: Call) -> Answer:
-        asked = LookAround.model_validate_json(call.argument)
-        found: list[Evidence] = []
-        for charger in self.yard.chargers.values():
-            here = [e for e in self.heard if e.charger_id == charger.charger_id]
-            plugs = [
-                e
-                for e in here
-                if e.kind is EvidenceKind.PLUGGED_IN and e.source is not EvidenceSource.TELEMATICS
-            ]
-            if charger.site_id == asked.site_id and plugs and charger.charger_id in self.yard.plugged:
-                found.append(plugs[-1])
-            if charger.charger_id == asked.charger_id:
-                faults = [e for e in here if e.kind is EvidenceKind.CONNECTOR_FAULTED]
-                lost = [e for e in here if e.kind is EvidenceKind.STATION_OFFLINE]
-                found += [e for e in faults[-1:] if not plugs or plugs[-1].observed_at < e.observed_at]
-                found += lost[-1:] if charger.charger_id in self.yard.offline else []
-        if self.has_feed and self.yard.place_of_vehicle() is not None:
-            own = [e for e in self.heard if e.source is EvidenceSource.TELEMATICS]
-            found += [e for e in own if e.kind is EvidenceKind.PLUGGED_IN][-1:]
-        alien = {"attempt_id": None, "session_ref": None, "energy_kwh": None}
-        found.sort(key=lambda e: (e.observed_at, e.event_id))
-        return Answer(Surroundings(evidence=tuple(e.model_copy(update=alien) for e in found)))
+        return Answer(look_around(self, LookAround.model_validate_json(call.argument)))
 
     def _do_price_session(self, call: Call) -> Answer:
         asked = SettleRequest.model_validate_json(call.argument)

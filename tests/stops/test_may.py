@@ -43,7 +43,7 @@ def test_one_id_names_an_arrival_and_a_problem() -> None:
 def test_many_arrivals_leave_room_for_a_cancel() -> None:
     stop = a_stop()
     for _ in range(MOST[Said.ARRIVAL]):
-        may_speak(stop, Said.ARRIVAL, "1")
+        may_speak(stop, Said.ARRIVAL)
         stop.inbox.count(Said.ARRIVAL)
     with pytest.raises(Refused) as refused:
         may_arrive(stop, ArrivalReport(event_id="2"))

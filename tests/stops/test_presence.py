@@ -43,7 +43,7 @@ def arrival_after(*told: Evidence, private: bool = False, since_s: float = 0.0) 
     presence = Presence()
     for item in told:
         presence.see(item)
-    found = presence.arrival(heading(private=private, since_s=since_s), at(5000))
+    found = presence.arrival(heading(private=private, since_s=since_s))
     return found.charger_id if found else None
 
 
@@ -97,7 +97,7 @@ def test_what_was_said_before_the_stop_turned_here_is_about_another_place() -> N
 def test_the_driver_is_believed_alone() -> None:
     presence = Presence()
     presence.told_by_driver(HERE, at(60))
-    found = presence.arrival(heading(), at(61))
+    found = presence.arrival(heading())
     assert found is not None
     assert found.witnesses == ["driver"]
 
@@ -142,14 +142,14 @@ def test_two_plugs_minutes_apart_are_two_vehicles() -> None:
     presence.see(plug(0), standing=True)
     presence.see(plug(700, ELSEWHERE), standing=True)
     presence.see(own(_P, 700), standing=True)
-    assert presence.arrival(heading(since_s=900), at(905)) is None
+    assert presence.arrival(heading(since_s=900)) is None
 
 
 def test_a_plug_made_before_the_plan_counts_where_both_tell_it() -> None:
     presence = Presence()
     presence.see(plug(0), standing=True)
     presence.see(own(_P, 60), standing=True)
-    found = presence.arrival(heading(since_s=900), at(905))
+    found = presence.arrival(heading(since_s=900))
     assert found is not None
     assert found.charger_id == HERE
 
@@ -158,4 +158,4 @@ def test_a_distance_to_another_charger_is_no_arrival() -> None:
     """What the vehicle said before the stop turned here was about the charger that was planned then."""
     presence = Presence()
     presence.see(own(_P, 700, distance_km=0.05), standing=True)
-    assert presence.arrival(heading(since_s=900), at(905)) is None
+    assert presence.arrival(heading(since_s=900)) is None

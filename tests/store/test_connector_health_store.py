@@ -169,12 +169,11 @@ async def test_another_tenants_station_of_that_name_is_not_ours(
 
 
 async def test_every_way_of_reading_tells_it(store: Store, tenant: TenantId, station_id: str) -> None:
-    await listed(store, tenant, station_id, evse_uid="E1")
+    await listed(store, tenant, station_id)
     await claim(store, tenant, station_id)
     one = await read(store, tenant)
     assert one.health is not None
     async with store.tenant(tenant) as unit:
         assert await unit.chargers.list(9) == [one]
         assert await unit.chargers.by_station(station_id) == [one]
-        assert await unit.chargers.by_evse(station_id, "E1") == [one]
         assert await unit.chargers.nearby(HOME, 1.0, 9) == [one]

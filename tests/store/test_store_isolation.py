@@ -56,7 +56,7 @@ async def fill(store: Store, tenant: TenantId) -> None:
         await platform.ensure_tenant(tenant)
         await platform.add_api_key(tenant, "key", f"hash-{mark}", frozenset({"stops:read"}))
         await platform.add_station(tenant, f"st-{mark}", "hash")
-        await platform.claim_route(f"st-{mark}", "queue", "g1", "ocpp1.6")
+        await platform.claim_routes([(tenant, f"st-{mark}", "queue", "g1", "ocpp1.6")])
     async with store.tenant(tenant) as unit:
         stop = view(tenant)
         await unit.stops.record(record(stop, 1, decisions=(decision(stop),)))

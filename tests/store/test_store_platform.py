@@ -46,13 +46,13 @@ async def test_the_end_of_an_old_connection_leaves_the_new_route(store: Store, t
     name = f"st-{tenant}"
     async with store.platform() as platform:
         await platform.add_station(tenant, name, "hash")
-        await platform.claim_route(name, "queue-a", "g1", "ocpp1.6")
-        await platform.claim_route(name, "queue-b", "g2", "ocpp2.0.1")
-        await platform.release_route(name, "g1")
+        await platform.claim_routes([(tenant, name, "queue-a", "g1", "ocpp1.6")])
+        await platform.claim_routes([(tenant, name, "queue-b", "g2", "ocpp2.0.1")])
+        await platform.release_routes([(name, "g1")])
         found = await platform.find_route(name)
         assert found is not None
         assert (found.queue, found.generation, found.protocol_version) == ("queue-b", "g2", "ocpp2.0.1")
-        await platform.release_route(name, "g2")
+        await platform.release_routes([(name, "g2")])
         assert await platform.find_route(name) is None
 
 
@@ -61,7 +61,7 @@ async def test_touching_routes_renews_those_of_one_queue(store: Store, tenant: T
     async with store.platform() as platform:
         for name, queue in ((ours, f"queue-{tenant}"), (theirs, "queue-other")):
             await platform.add_station(tenant, name, "hash")
-            await platform.claim_route(name, queue, "g1")
+            await platform.claim_routes([(tenant, name, queue, "g1", "ocpp1.6")])
     async with store.platform() as platform:
         before = [await platform.find_route(name) for name in (ours, theirs)]
         await platform.hold_routes(f"queue-{tenant}", ["g1"])

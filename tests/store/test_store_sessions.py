@@ -62,14 +62,12 @@ async def test_the_first_end_stands(store: Store, tenant: TenantId) -> None:
         assert found.attempt_id == "a1"
         assert await unit.sessions.find("st-1", transaction_id=number) == found
         assert await unit.sessions.find("st-2", transaction_id=number) is None
-        assert await unit.sessions.find_open("st-1", 1) == found
         assert await unit.sessions.open_of_station("st-1") == [found]
         assert await unit.sessions.close_transaction(number, after(90), 900, "Local")
         assert not await unit.sessions.close_transaction(number, after(99), 999, "PowerLoss")
         found = await unit.sessions.find("st-1", transaction_id=number)
         assert found is not None
         assert (found.ended_at, found.meter_wh, found.reason) == (after(90), 900, "Local")
-        assert await unit.sessions.find_open("st-1", 1) is None
         assert await unit.sessions.open_of_station("st-1") == []
 
 

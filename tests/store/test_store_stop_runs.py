@@ -172,7 +172,7 @@ HALF = "a\ud800b"
 
 @pytest.mark.parametrize("unfit", [NUL, HALF], ids=["NUL", "half a surrogate pair"])
 async def test_text_that_postgres_cannot_hold_is_kept_readable(
-    store: Store, tenant: TenantId, unfit: str
+    store: Store, tenant: TenantId, raw: Raw, unfit: str
 ) -> None:
     stop = view(tenant).model_copy(update={"headline": unfit, "telematics_id": unfit})
     said = event(stop, 1).model_copy(update={"text": unfit, "data": {unfit: [unfit, {"deep": unfit}, 1e999]}})
@@ -187,8 +187,10 @@ async def test_text_that_postgres_cannot_hold_is_kept_readable(
         told = (await unit.stops.timeline(stop.stop_id))[0]
         assert told.text == "a\ufffdb"
         assert told.data == {"a\ufffdb": ["a\ufffdb", {"deep": "a\ufffdb"}, None]}
-        assert await unit.stops.live_for_telematics(unfit) is not None
         assert await unit.attempts.knows_token("st-1", unfit, after(0))
+    with raw() as connection:
+        kept = connection.execute("SELECT telematics_id FROM stop WHERE tenant_id = %s", [tenant]).fetchall()
+    assert kept == [("a\ufffdb",)]
 
 
 async def test_what_only_looks_like_a_nul_is_left_alone() -> None:
@@ -264,20 +266,25 @@ async def test_stops_that_are_due_are_claimed_once_and_fairly(
     store: Store, tenant: TenantId, raw: Raw
 ) -> None:
     other = TenantId(f"{tenant}-b")
-    many, one = [view(tenant) for _ in range(30)], view(other)
+    many, one = [view(tenant) for _ in range(50)], view(other)
     for name, stops in ((tenant, many), (other, [one])):
         async with store.tenant(name) as unit:
             for stop in stops:
                 await unit.stops.intake.accept(stop, request(stop.business_key))
+    with raw() as connection:  # long due, and before what other tests have left, of any number of tenants
+        connection.execute(
+            "UPDATE stop SET seen_at = seen_at - interval '1 day' WHERE tenant_id = ANY(%s)",
+            [[tenant, other]],
+        )
 
     async def claim() -> set[str]:
         async with store.platform() as unit:
-            due = await unit.stops.claim(most=20, start_s=0, check_s=3600, cancel_s=3600, closed_s=3600)
+            due = await unit.stops.claim(most=20, start_s=60, check_s=3600, cancel_s=3600, closed_s=3600)
         return {stop.stop_id for stop in due if stop.tenant_id in (tenant, other)}
 
     first, second = await asyncio.gather(claim(), claim())
     assert not first & second
-    assert one.stop_id in first | second  # thirty of another tenant came before it
+    assert one.stop_id in first | second  # fifty of another tenant came before it: more than both took
 
 
 async def test_a_record_is_one_statement(store: Store, tenant: TenantId) -> None:

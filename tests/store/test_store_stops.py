@@ -16,19 +16,22 @@ from tests.store.store_samples import after, attempt, decision, intent, newer, r
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_a_record_is_read_back_whole(store: Store, tenant: TenantId) -> None:
+async def test_a_record_is_read_back_whole(store: Store, tenant: TenantId, raw: Raw) -> None:
     stop = view(tenant, telematics_id="car-1")
     receipt = decision(stop)
     async with store.tenant(tenant) as unit:
         await unit.stops.record(record(stop, 1, 2, decisions=(receipt,)))
     async with store.tenant(tenant) as unit:
         assert await unit.stops.get(stop.stop_id) == stop
-        assert await unit.stops.by_key(stop.business_key) == stop
         assert await unit.stops.request_of(stop.stop_id) == request(stop.business_key)
         assert [event.seq for event in await unit.stops.timeline(stop.stop_id)] == [1, 2]
         assert await unit.stops.decisions(stop.stop_id) == [receipt]
-        assert await unit.stops.live_for_telematics("car-1") == stop
-        assert await unit.stops.live_for_vehicle("van-1") == stop
+        assert await unit.evidence.stop_of_vehicle("car-1") == stop.stop_id
+    with raw() as connection:
+        keys = connection.execute(
+            "SELECT business_key, vehicle_id FROM stop WHERE tenant_id = %s", [tenant]
+        ).fetchall()
+    assert keys == [(stop.business_key, "van-1")]
 
 
 async def test_recorded_twice_is_recorded_once(store: Store, tenant: TenantId, raw: Raw) -> None:
@@ -116,19 +119,7 @@ async def test_lists_by_phase_and_outcome(store: Store, tenant: TenantId) -> Non
         await unit.stops.record(record(done, 1))
         assert await unit.stops.list(limit=9, phase=StopPhase.CHARGING) == [calm]
         assert await unit.stops.list(limit=9, outcome=StopOutcome.CHARGED) == [done]
-        assert await unit.stops.live_for_telematics("car-9") is None
-
-
-async def test_a_plug_at_a_charger_names_a_stop_only_if_it_is_the_only_one(
-    store: Store, tenant: TenantId
-) -> None:
-    async with store.tenant(tenant) as unit:
-        one = view(tenant, phase=StopPhase.EN_ROUTE, charger_id="ch-7")
-        await unit.stops.record(record(one, 1))
-        assert await unit.stops.live_for_charger("ch-7") == one
-        two = view(tenant, phase=StopPhase.ARRIVED, charger_id="ch-7")
-        await unit.stops.record(record(two, 1))
-        assert await unit.stops.live_for_charger("ch-7") is None
+        assert await unit.evidence.stop_of_vehicle("car-9") is None
 
 
 async def test_the_feed_pages_in_order(store: Store, tenant: TenantId) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -82,10 +82,6 @@ class Surroundings:
             "token_uid": f"T{uuid.uuid4().hex[:10]}",
         }
         return StopRequest.model_validate({**fields, **changes})
-
-    async def wait_s(self, seconds: float) -> None:
-        """For a policy's own clock to run: what is awaited is that time, no condition shows it."""
-        await asyncio.sleep(seconds)
 
     async def delivered(self) -> None:
         """Until no evidence of this tenant waits for its stop."""
@@ -263,9 +259,6 @@ def patient_policy(**changes: object) -> Policy:
 async def around(temporal_client: Client, store: Store) -> AsyncIterator[Surroundings]:
     async with surroundings(temporal_client, store, policy=patient_policy()) as made:
         yield made
-
-
-Maker = Callable[..., Awaitable[Surroundings]]
 
 
 @pytest.fixture

@@ -27,8 +27,8 @@ from models.stop import (
 from store.database import Store
 from tests.workflows.conftest import HOME, StopHandle, Surroundings, patient_policy, surroundings
 from tests.workflows.scripted_charger import REJECT
+from tests.workflows.stages import bill_awaited, charge_fully
 from tests.workflows.stop_words import arrive, cancel, heard, refusal, report, tell, timeline, types
-from tests.workflows.test_charging_stop import charge_fully
 
 
 async def _en_route(stop: StopHandle) -> None:
@@ -327,12 +327,7 @@ async def test_recovery_clears_reason_and_advice(around: Surroundings) -> None:
 async def test_a_cancel_while_the_bill_is_awaited_is_refused(temporal_client: Client, store: Store) -> None:
     policy = patient_policy(settlement_s=30)
     async with surroundings(temporal_client, store, policy=policy, protocol="ocpi") as around:
-        stop = await around.start()
-        await arrive(stop)
-        command = await stop.command(1)
-        await stop.until(lambda v: v.phase is StopPhase.CHARGING)
-        await around.charger.say(command, EvidenceKind.SESSION_ENDED, energy_kwh=30.0)
-        await stop.until(lambda v: v.phase is StopPhase.SETTLING)
+        stop, command = await bill_awaited(around)
         assert await refusal(stop, UPDATE_CANCEL, CancelRequest(event_id="late")) == "cancel.too_late"
         await around.charger.say(command, EvidenceKind.CHARGE_RECORD, energy_kwh=30.0)
         assert (await stop.result()).outcome is StopOutcome.CHARGED

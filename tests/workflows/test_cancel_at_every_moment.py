@@ -15,6 +15,7 @@ from models.stop import StopOutcome, StopPhase
 from store.database import Store
 from tests.workflows.conftest import StopHandle, Surroundings, patient_policy, surroundings
 from tests.workflows.scripted_charger import ACCEPT, ScriptedCharger
+from tests.workflows.stages import bill_awaited, charging
 from tests.workflows.stop_words import arrive, cancel, types
 
 
@@ -77,10 +78,7 @@ async def test_while_the_start_is_on_the_wire(around: Surroundings, monkeypatch:
 
 @pytest.mark.asyncio
 async def test_in_mid_charge(around: Surroundings) -> None:
-    stop = await around.start()
-    await arrive(stop)
-    await stop.command(1)
-    await stop.until(lambda v: v.phase is StopPhase.CHARGING)
+    stop, _ = await charging(around)
     await _cancelled(stop)
     assert len(around.charger.stops()) == 1
     await _is_released(stop, around)
@@ -92,12 +90,7 @@ async def test_while_the_bill_is_awaited_there_is_nothing_to_call_off(
 ) -> None:
     policy = patient_policy(settlement_s=30)
     async with surroundings(temporal_client, store, policy=policy, protocol="ocpi") as around:
-        stop = await around.start()
-        await arrive(stop)
-        command = await stop.command(1)
-        await stop.until(lambda v: v.phase is StopPhase.CHARGING)
-        await around.charger.say(command, EvidenceKind.SESSION_ENDED, energy_kwh=30.0)
-        await stop.until(lambda v: v.phase is StopPhase.SETTLING)
+        stop, command = await bill_awaited(around)
         await stop.handle.cancel()
         await around.charger.say(command, EvidenceKind.CHARGE_RECORD, energy_kwh=30.0)
         result = await stop.result()

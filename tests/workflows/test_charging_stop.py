@@ -8,10 +8,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import TimeSkipper
 
 from models.contract import (
-    QUERY_TIMELINE,
     SIGNAL_ARRIVED,
-    UPDATE_ARRIVED,
-    UPDATE_CANCEL,
     UPDATE_CHOOSE,
     UPDATE_PROBLEM,
 )
@@ -20,43 +17,21 @@ from models.reason_codes import ReasonCode
 from models.stop import (
     ArrivalReport,
     AttemptState,
-    CancelRequest,
     ChooseCharger,
     ProblemKind,
     ProblemReport,
     Receipt,
-    StopEvent,
     StopMode,
     StopOutcome,
     StopPhase,
 )
 from store.database import Store
-from tests.workflows.conftest import StopHandle, Surroundings, patient_policy, surroundings
+from tests.workflows.conftest import Surroundings, patient_policy, surroundings
 from tests.workflows.scripted_charger import REJECT, UNCERTAIN, UNREACHABLE
+from tests.workflows.stages import charge_fully, charging, start_given_up
+from tests.workflows.stop_words import arrive, cancel, types
 
 HAPPY_PATH_EVENTS = 75
-
-
-async def arrive(stop: StopHandle, event_id: str = "a1", charger_id: str | None = None) -> Receipt:
-    """As a driver's app does: it names the charger that it shows."""
-    view = await stop.until(lambda view: view.phase is StopPhase.EN_ROUTE)
-    report = ArrivalReport(event_id=event_id, charger_id=charger_id or view.charger_id)
-    return await stop.handle.execute_update(UPDATE_ARRIVED, report, result_type=Receipt)
-
-
-async def charge_fully(stop: StopHandle, number: int = 1, energy_kwh: float = 30.0) -> None:
-    command = await stop.command(number)
-    await stop.until(lambda view: view.phase is StopPhase.CHARGING)
-    say = stop.around.charger.say
-    await say(command, EvidenceKind.ENERGY_FLOWING, energy_kwh=1.0)
-    await say(command, EvidenceKind.METER, energy_kwh=energy_kwh / 2)
-    await say(
-        command, EvidenceKind.SESSION_ENDED, energy_kwh=energy_kwh, reason=ReasonCode.SUSTAIN_VEHICLE_STOPPED
-    )
-
-
-async def types(stop: StopHandle) -> list[str]:
-    return [event.type for event in await stop.handle.query(QUERY_TIMELINE, result_type=list[StopEvent])]
 
 
 @pytest.mark.asyncio
@@ -87,7 +62,7 @@ async def test_a_refused_start_falls_back_with_code_and_eta_impact(around: Surro
     assert view.charger_id not in (None, "c1")
     assert view.reason is ReasonCode.START_REJECTED
     assert view.eta_impact_s is not None
-    await arrive(stop, "a2")
+    await arrive(stop)
     await charge_fully(stop, number=2)
     result = await stop.result()
     assert result.outcome is StopOutcome.CHARGED
@@ -108,14 +83,11 @@ async def test_accepted_is_not_started_and_a_late_start_is_stopped(
 ) -> None:
     policy = patient_policy(confirmation_s=1.5)
     async with surroundings(temporal_client, store, policy=policy) as around:
-        around.charger.silent = {"c1"}
-        stop = await around.start()
-        await arrive(stop)
-        first = await stop.command(1)
-        view = await stop.until(lambda v: v.phase is StopPhase.EN_ROUTE and v.attempt_number == 1)
+        stop, first = await start_given_up(around)
+        view = await stop.view()
         assert view.attempts[0].reason is ReasonCode.CONFIRM_NEVER_STARTED
         assert view.attempts[0].state is AttemptState.GUARDED
-        await arrive(stop, "a2")
+        await arrive(stop)
         await stop.command(2)
         await stop.until(lambda v: v.phase is StopPhase.CHARGING)
         await around.charger.say(first, EvidenceKind.SESSION_STARTED)
@@ -131,11 +103,7 @@ async def test_a_start_that_comes_alive_on_the_way_to_the_fallback_is_adopted(
     temporal_client: Client, store: Store
 ) -> None:
     async with surroundings(temporal_client, store, policy=patient_policy(confirmation_s=1.5)) as around:
-        around.charger.silent = {"c1"}
-        stop = await around.start()
-        await arrive(stop)
-        first = await stop.command(1)
-        await stop.until(lambda v: v.phase is StopPhase.EN_ROUTE and v.attempt_number == 1)
+        stop, first = await start_given_up(around)
         await around.charger.say(first, EvidenceKind.SESSION_STARTED)
         await charge_fully(stop, number=1)
         result = await stop.result()
@@ -186,23 +154,20 @@ async def test_an_unreachable_charger_is_given_time_and_then_left(around: Surrou
     assert view.attempts[0].state is AttemptState.FAILED
     assert view.site_id != "s1"
     assert len(around.charger.starts("c1")) > 1
-    await stop.handle.execute_update(UPDATE_CANCEL, CancelRequest(event_id="c"), result_type=Receipt)
+    await cancel(stop)
     assert (await stop.result()).outcome is StopOutcome.CANCELLED
 
 
 @pytest.mark.asyncio
 async def test_a_fault_in_mid_charge_moves_on_with_what_is_missing(around: Surroundings) -> None:
-    stop = await around.start()
-    await arrive(stop)
-    command = await stop.command(1)
-    await stop.until(lambda v: v.phase is StopPhase.CHARGING)
+    stop, command = await charging(around)
     say = around.charger.say
     await say(command, EvidenceKind.ENERGY_FLOWING, energy_kwh=10.0)
     await say(command, EvidenceKind.CONNECTOR_FAULTED, reason=ReasonCode.SUSTAIN_EVSE_FAULT)
     await say(command, EvidenceKind.SESSION_ENDED, energy_kwh=10.0, reason=ReasonCode.SUSTAIN_EVSE_FAULT)
     view = await stop.until(lambda v: v.attempt_number == 1 and v.phase is StopPhase.EN_ROUTE)
     assert view.attempts[0].energy_kwh == pytest.approx(10.0)
-    await arrive(stop, "a2")
+    await arrive(stop)
     await charge_fully(stop, number=2, energy_kwh=20.0)
     result = await stop.result()
     assert result.outcome is StopOutcome.CHARGED
@@ -252,14 +217,9 @@ async def test_a_driver_who_finds_the_bay_taken_gets_another_charger(around: Sur
 
 @pytest.mark.asyncio
 async def test_cancel_in_mid_charge_stops_the_session_and_books_it(around: Surroundings) -> None:
-    stop = await around.start()
-    await arrive(stop)
-    command = await stop.command(1)
-    await stop.until(lambda v: v.phase is StopPhase.CHARGING)
+    stop, command = await charging(around)
     await around.charger.say(command, EvidenceKind.METER, energy_kwh=5.0)
-    await stop.handle.execute_update(
-        UPDATE_CANCEL, CancelRequest(event_id="x", by="driver"), result_type=Receipt
-    )
+    await cancel(stop, by="driver")
     result = await stop.result()
     assert result.outcome is StopOutcome.CANCELLED
     assert result.reason is ReasonCode.STOP_CANCELLED_BY_DRIVER
@@ -295,7 +255,7 @@ async def test_when_all_attempts_fail_a_person_has_a_deadline(temporal_client: C
         stop = await around.start()
         await arrive(stop)
         await stop.until(lambda v: v.attempt_number == 1 and v.phase is StopPhase.EN_ROUTE)
-        await arrive(stop, "a2")
+        await arrive(stop)
         view = await stop.until(lambda v: v.awaiting_human_until is not None)
         assert view.reason is ReasonCode.STOP_ATTEMPTS_EXHAUSTED
         result = await stop.result()
@@ -309,7 +269,7 @@ async def test_a_person_can_save_a_stop_that_was_handed_over(around: Surrounding
     stop = await around.start(request)
     view = await stop.until(lambda v: v.awaiting_human_until is not None)
     assert view.next_step == "human"
-    await stop.handle.execute_update(UPDATE_CANCEL, CancelRequest(event_id="x"), result_type=Receipt)
+    await cancel(stop)
     assert (await stop.result()).outcome is StopOutcome.CANCELLED
 
 

@@ -13,6 +13,7 @@ from models.commands import ChargerCommand
 from models.evidence import Evidence, EvidenceKind, EvidenceSource
 from models.stop import StopOutcome, StopPhase, StopResult
 from tests.workflows.conftest import StopHandle, Surroundings
+from tests.workflows.stages import charging
 from tests.workflows.stop_words import arrive, timeline
 
 REAL_CHARGE_EVENTS = 47
@@ -43,10 +44,7 @@ async def size(stop: StopHandle) -> int:
 @pytest.mark.asyncio
 async def test_a_real_charge_with_a_meter_value_a_minute_stays_short(around: Surroundings) -> None:
     """45 minutes to the target; the station ends on our STOP, and all 30 kWh are booked."""
-    stop = await around.start()
-    await arrive(stop)
-    command = await stop.command(1)
-    await stop.until(lambda v: v.phase is StopPhase.CHARGING)
+    stop, command = await charging(around)
     began = datetime.now(UTC)
     for minute in range(1, 46):
         at = began + timedelta(minutes=minute)
@@ -63,10 +61,7 @@ async def test_a_real_charge_with_a_meter_value_a_minute_stays_short(around: Sur
 @pytest.mark.asyncio
 async def test_a_night_at_a_depot_with_pauses_stays_readable(around: Surroundings) -> None:
     """Twelve hours, a meter value a minute, six pauses by load management, a lost uplink."""
-    stop = await around.start()
-    await arrive(stop)
-    command = await stop.command(1)
-    await stop.until(lambda v: v.phase is StopPhase.CHARGING)
+    stop, command = await charging(around)
     began = datetime.now(UTC)
     for minute in range(1, 720):
         at = began + timedelta(minutes=minute)

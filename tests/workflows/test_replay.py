@@ -15,7 +15,8 @@ from temporalio.worker import Replayer
 from models.contract import STOP_WORKFLOW
 from models.stop import StopResult
 from tests.workflows.conftest import Surroundings, patient_policy, surroundings
-from tests.workflows.test_charging_stop import arrive, charge_fully
+from tests.workflows.stages import charge_fully
+from tests.workflows.stop_words import arrive
 from workers.bootstrap import sandbox
 from workflows.charging_stop import ChargingStop
 from workflows.session_keeper import SessionKeeper

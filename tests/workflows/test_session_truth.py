@@ -13,6 +13,7 @@ from models.stop import ChooseCharger, ProblemKind, Receipt, SessionState, StopO
 from store.database import Store
 from tests.workflows.conftest import Surroundings, patient_policy, surroundings
 from tests.workflows.scripted_charger import REJECT
+from tests.workflows.stages import charging, start_given_up
 from tests.workflows.stop_words import arrive, cancel, report, types
 
 _ENDED_BY_US = ReasonCode.SUSTAIN_STOPPED_REMOTELY
@@ -25,10 +26,7 @@ async def test_a_stop_command_that_is_lost_is_sent_again_until_the_end_is_seen_a
     """Cancelled at 5 kWh, the STOP lost: the session goes on to 25 kWh. All 25 are booked, the connector is
     held until then, and the result is amended as a new event."""
     around.charger.obeys_stop = False
-    stop = await around.start()
-    await arrive(stop)
-    command = await stop.command(1)
-    await stop.until(lambda v: v.phase is StopPhase.CHARGING)
+    stop, command = await charging(around)
     await around.charger.say(command, EvidenceKind.SESSION_PROGRESS, energy_kwh=5.0)
     await cancel(stop)
     result = await stop.result()
@@ -71,11 +69,7 @@ async def test_a_late_start_of_an_earlier_attempt_is_stopped_at_once_while_a_lat
     temporal_client: Client, store: Store
 ) -> None:
     async with surroundings(temporal_client, store, policy=patient_policy(confirmation_s=1.5)) as around:
-        around.charger.silent = {"c1"}
-        stop = await around.start()
-        await arrive(stop)
-        first = await stop.command(1)
-        await stop.until(lambda v: v.phase is StopPhase.EN_ROUTE and v.attempt_number == 1)
+        stop, first = await start_given_up(around)
         await arrive(stop)
         await stop.until(lambda v: v.phase is StopPhase.CHARGING)
         await around.charger.say(first, EvidenceKind.SESSION_STARTED)
@@ -113,14 +107,9 @@ async def test_what_a_person_has_left_is_stopped_and_never_adopted(
 async def test_a_charger_that_the_vehicle_has_left_is_not_adopted(
     temporal_client: Client, store: Store
 ) -> None:
-    policy = patient_policy(confirmation_s=1.5, presence_s=0.2)
+    policy = patient_policy(confirmation_s=1.5, presence_s=0.001)
     async with surroundings(temporal_client, store, policy=policy) as around:
-        around.charger.silent = {"c1"}
-        stop = await around.start()
-        await arrive(stop)
-        first = await stop.command(1)
-        await stop.until(lambda v: v.phase is StopPhase.EN_ROUTE and v.attempt_number == 1)
-        await around.wait_s(0.5)
+        stop, first = await start_given_up(around)
         await around.charger.say(first, EvidenceKind.SESSION_STARTED)
         await around.charger.until(lambda: bool(around.charger.stops()))
         assert "late_start.adopted" not in await types(stop)
@@ -131,11 +120,7 @@ async def test_a_charger_that_the_vehicle_has_left_is_not_adopted(
 @pytest.mark.asyncio
 async def test_an_adopted_session_takes_its_holds_back(temporal_client: Client, store: Store) -> None:
     async with surroundings(temporal_client, store, policy=patient_policy(confirmation_s=1.5)) as around:
-        around.charger.silent = {"c1"}
-        stop = await around.start()
-        await arrive(stop)
-        first = await stop.command(1)
-        await stop.until(lambda v: v.phase is StopPhase.EN_ROUTE and v.attempt_number == 1)
+        stop, first = await start_given_up(around)
         assert await around.holds(first.attempt_id) == (False, False)
         await around.charger.say(first, EvidenceKind.SESSION_STARTED)
         await stop.until(lambda v: v.phase is StopPhase.CHARGING)
@@ -151,10 +136,7 @@ async def test_a_charge_record_after_settlement_amends_the_result(
 ) -> None:
     policy = patient_policy(settlement_s=0.5)
     async with surroundings(temporal_client, store, policy=policy, protocol="ocpi") as around:
-        stop = await around.start()
-        await arrive(stop)
-        command = await stop.command(1)
-        await stop.until(lambda v: v.phase is StopPhase.CHARGING)
+        stop, command = await charging(around)
         await around.charger.say(command, EvidenceKind.SESSION_ENDED, energy_kwh=30.0)
         result = await stop.result()
         assert result.cost_actual is None, "no record, no actual cost"
@@ -172,10 +154,7 @@ async def test_a_person_can_say_that_an_unprovable_session_has_ended(
 ) -> None:
     async with surroundings(temporal_client, store, policy=patient_policy(keeper_s=1)) as around:
         around.charger.obeys_stop = False
-        stop = await around.start()
-        await arrive(stop)
-        command = await stop.command(1)
-        await stop.until(lambda v: v.phase is StopPhase.CHARGING)
+        stop, command = await charging(around)
         await cancel(stop)
         await stop.result()
         view = await stop.stored(lambda v: v.attempts[0].session is SessionState.UNKNOWN)
@@ -204,10 +183,7 @@ async def test_a_person_can_say_that_an_unprovable_session_has_ended(
 @pytest.mark.asyncio
 async def test_enough_is_enough_whoever_ends_it(around: Surroundings) -> None:
     """29.7 of 30 kWh: a driver's report, a fault or a stall does not send the driver to another site."""
-    stop = await around.start()
-    await arrive(stop)
-    command = await stop.command(1)
-    await stop.until(lambda v: v.phase is StopPhase.CHARGING)
+    stop, command = await charging(around)
     await around.charger.say(command, EvidenceKind.SESSION_PROGRESS, energy_kwh=29.7)
     await stop.until(lambda v: v.energy_kwh > 29)
     await report(stop, ProblemKind.OTHER)

@@ -58,7 +58,7 @@ class House:
 
     async def hold(self, queue: str) -> None:
         async with self.store.platform() as unit:
-            await unit.claim_route(self.station_id, queue, uuid.uuid4().hex)
+            await unit.claim_routes([(self.tenant_id, self.station_id, queue, uuid.uuid4().hex, "ocpp1.6")])
 
     @asynccontextmanager
     async def gateway(

@@ -12,7 +12,8 @@ from models.reason_codes import ReasonCode
 from models.stop import CancelRequest, Receipt, StopOutcome, StopPhase
 from tests.workflows.conftest import Surroundings
 from tests.workflows.scripted_charger import REJECT
-from tests.workflows.test_charging_stop import arrive, charge_fully
+from tests.workflows.stages import charge_fully, charging
+from tests.workflows.stop_words import arrive
 
 
 @pytest.mark.asyncio
@@ -41,10 +42,7 @@ async def test_evidence_twice_and_in_any_order_gives_the_same_end(around: Surrou
 @pytest.mark.asyncio
 async def test_a_fault_without_a_stop_reason_still_means_a_fallback(around: Surroundings) -> None:
     """OCPP 1.6 may end a faulted session with the reason Other: the fault itself is the reason then."""
-    stop = await around.start()
-    await arrive(stop)
-    command = await stop.command(1)
-    await stop.until(lambda v: v.phase is StopPhase.CHARGING)
+    stop, command = await charging(around)
     await around.charger.say(command, EvidenceKind.CONNECTOR_FAULTED, reason=ReasonCode.SUSTAIN_EVSE_FAULT)
     await around.charger.say(command, EvidenceKind.SESSION_ENDED, energy_kwh=13.0)
     view = await stop.until(lambda v: v.phase is StopPhase.EN_ROUTE and v.attempt_number == 1)

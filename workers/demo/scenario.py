@@ -14,7 +14,7 @@ from typing import Final
 from rich.console import Console
 
 from models.ids import stop_id_for
-from simulators.drivers import DriversConfig, drivers_config
+from simulators.driver_plans import DriversConfig, drivers_config
 from simulators.fault_plan import FaultPlan
 from simulators.fleet_backend import FleetBackend
 from simulators.world import DemoWorld

@@ -100,22 +100,6 @@ async def until_ready(ready: Ready, what: str, seconds: float = 60.0) -> None:
         await asyncio.sleep(_LOOK_S)
 
 
-def tcp_ready(port: int, host: str = "127.0.0.1") -> Ready:
-    """Something listens there."""
-
-    async def ready() -> bool:
-        try:
-            _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), 1.0)
-        except (OSError, TimeoutError):
-            return False
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
-        return True
-
-    return ready
-
-
 def http_ready(url: str) -> Ready:
     """A GET is answered with 2xx."""
 
