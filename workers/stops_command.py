@@ -22,6 +22,7 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from models.contract import STOP_QUEUE, UPDATE_RELEASE_SESSION, keeper_workflow_id
+from models.ids import TenantId
 from models.stop import SessionReleased
 from store.database import Store
 from workers.observability import configure_logging
@@ -87,6 +88,13 @@ async def end_session(client: Client, attempt_id: str, energy_kwh: float, by: st
     return f"ended with {energy_kwh:g} kWh, and booked"
 
 
+async def deliver_again(store: Store, tenant_id: TenantId) -> str:
+    """The way back from quarantine: what a version that can read it, or a healed row, makes deliverable."""
+    async with store.tenant(tenant_id) as unit:
+        again = await unit.evidence.try_again()
+    return f"{again} pieces of evidence are tried again; what still cannot be read goes back to quarantine"
+
+
 async def _has_ended(client: Client, attempt_id: str) -> bool:
     try:
         found = await client.get_workflow_handle(keeper_workflow_id(attempt_id)).describe()
@@ -115,6 +123,14 @@ def session_ended(
 ) -> None:
     """A person has seen that a session ended which nobody could prove: its connector is free again."""
     _main(attempt_id, lambda _, client: end_session(client, attempt_id, energy_kwh, by))
+
+
+@app.command("deliver-again")
+def deliver_evidence_again(
+    tenant: Annotated[str, typer.Option(help="Whose evidence, of what GET /v1/quarantine shows.")],
+) -> None:
+    """Deliver the evidence that was set aside as unreadable, by a version that can read it."""
+    _main(tenant, lambda store, _: deliver_again(store, TenantId(tenant)))
 
 
 def _main(what: str, work: Callable[[Store, Client], Awaitable[str]]) -> None:

@@ -15,6 +15,7 @@ from tests.relay.town import Town, Trouble, running, until
 from workers import evidence_delivery
 from workers.evidence_delivery import CLAIM_ROWS, MOST_BYTES, MOST_ITEMS
 from workers.evidence_relay import EvidenceRelay
+from workers.stops_command import deliver_again
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -82,8 +83,8 @@ async def test_a_row_that_cannot_be_read_is_set_aside_alone(
         bad.model_dump_json(),
         town.tenant,
     )
-    async with town.store.tenant(town.tenant) as unit:
-        assert await unit.evidence.try_again() == 1
+    assert (await deliver_again(town.store, town.tenant)).startswith("1 pieces")
+    assert (await deliver_again(town.store, town.tenant)).startswith("0 pieces")
     await relay.deliver()
     assert await town.told(stop) == ["good", "bad"]
 
