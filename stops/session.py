@@ -214,9 +214,6 @@ class Session(Told):
         self.left_because = self.fault = self.refused = self.rejected = None
         self.fault_at = self.refused_at = None
 
-    def give_up(self) -> None:
-        self.given_up = True
-
     def release(self, by: str, energy_kwh: float | None, at: datetime) -> None:
         """A person has seen that it ended."""
         self.released_by = by

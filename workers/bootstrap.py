@@ -134,6 +134,7 @@ def stop_worker(house: House, *, task_queue: str = STOP_QUEUE) -> Worker:
         workflow_runner=sandbox(),
         deployment_config=deployment_of(settings),
         max_cached_workflows=settings.workflow_cache,
+        max_concurrent_workflow_tasks=settings.workflow_tasks,
         interceptors=[LogContextInterceptor()],
         max_concurrent_activities=settings.max_concurrent_activities,
         graceful_shutdown_timeout=timedelta(seconds=settings.drain_s),

@@ -69,7 +69,14 @@ class Settings(BaseSettings):
     become_current: bool = Field(
         False, description="A worker that starts makes its version current. One kind of worker only."
     )
-    workflow_cache: int = 1000
+    workflow_cache: int = Field(
+        3000,
+        description="Stops kept in memory (a third of a megabyte each); others are replayed when heard of.",
+    )
+    workflow_tasks: int = Field(
+        40,
+        description="Workflow tasks at once. They share one processor: more only make each take longer.",
+    )
     max_concurrent_activities: int = 100
     drain_s: float = Field(12.0, description="For running work to finish on SIGTERM.")
     ocpi_country_code: str = "DE"
