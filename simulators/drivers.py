@@ -71,6 +71,11 @@ class DriversConfig(Message):
     control_urls: dict[str, str]
     telematics_url: str | None = None
     drivers: tuple[DriverPlan, ...]
+    fleet: int = Field(
+        default=0,
+        ge=0,
+        description="Stops of all, other processes' drivers included; 0: there are no others.",
+    )
     haste: float = Field(default=1.0, gt=0)
 
 
@@ -85,7 +90,8 @@ def drivers_config(
     telematics_url: str | None,
     stop_ids: dict[str, str],
 ) -> DriversConfig:
-    """The drivers of a demo world. `stop_ids`: by business key."""
+    """The drivers of a demo world. `stop_ids`: by business key. Where only some are sent out, the others are
+    taken out of `drivers`; `fleet` stays."""
     rng = random.Random(world.seed)
     own = {charger.charger_id for charger in world.own_chargers()}
     return DriversConfig(
@@ -113,6 +119,7 @@ def drivers_config(
             )
             for van in world.vans
         ),
+        fleet=len(world.vans),
     )
 
 
@@ -127,8 +134,9 @@ class Road:
         self._news = asyncio.Condition()
 
     async def watch(self) -> None:
-        """Reads all stops again and again, in one call for everybody."""
-        wanted = len(self.config.drivers)
+        """Reads all stops again and again, in one call for everybody. Not only as many as there are drivers
+        here: the newest stops may be those of others."""
+        wanted = max(self.config.fleet, len(self.config.drivers))
         while True:
             seen = await self.backend.look(wanted)
             if seen is not None:
