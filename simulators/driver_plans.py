@@ -40,6 +40,11 @@ class DriversConfig(Message):
     control_urls: dict[str, str]
     telematics_url: str | None = None
     drivers: tuple[DriverPlan, ...]
+    fleet: int = Field(
+        default=0,
+        ge=0,
+        description="Stops of all, other processes' drivers included; 0: there are no others.",
+    )
     haste: float = Field(default=1.0, gt=0)
 
 
@@ -54,7 +59,8 @@ def drivers_config(
     telematics_url: str | None,
     stop_ids: dict[str, str],
 ) -> DriversConfig:
-    """The drivers of a demo world. `stop_ids`: by business key."""
+    """The drivers of a demo world. `stop_ids`: by business key. Where only some are sent out, the others are
+    taken out of `drivers`; `fleet` stays."""
     rng = random.Random(world.seed)
     own = {charger.charger_id for charger in world.own_chargers()}
     return DriversConfig(
@@ -82,4 +88,5 @@ def drivers_config(
             )
             for van in world.vans
         ),
+        fleet=len(world.vans),
     )

@@ -52,8 +52,9 @@ class Road:
         self._news = asyncio.Condition()
 
     async def watch(self) -> None:
-        """Reads all stops again and again, in one call for everybody."""
-        wanted = len(self.config.drivers)
+        """Reads all stops again and again, in one call for everybody. Not only as many as there are drivers
+        here: the newest stops may be those of others."""
+        wanted = max(self.config.fleet, len(self.config.drivers))
         while True:
             seen = await self.backend.look(wanted)
             if seen is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
@@ -12,8 +12,9 @@ with workflow.unsafe.imports_passed_through():
     from models.decision import Candidate
     from models.evidence import Evidence, EvidenceKind, EvidenceSource
     from models.reason_catalogue import entry
-    from models.reason_codes import ReasonCode
+    from models.reason_codes import NextStep, ReasonCode
     from models.stop import StopOutcome, StopPhase
+    from stops.judge import is_enough
     from stops.need import nothing_needed, will_not_make_it
     from stops.presence import Arrival, Heading
     from stops.session import Session
@@ -192,28 +193,40 @@ class Journey:
     def came_alive(self, session: Session) -> None:
         """A given-up session lives. It is adopted if nothing better runs, nobody chose to leave it, and the
         vehicle is shown to be there still; otherwise its keeper stops it at once."""
-        stop, now = self._stop, workflow.now()
-        free = stop.current is None and stop.phase in _ON_THE_WAY and stop.wishes.cancel is None
+        session.adopting = self._stop.current is None and self._may_adopt(session, workflow.now())
+
+    def _may_adopt(self, session: Session, at: datetime) -> bool:
+        """`at`: when it came alive; how long we take to write has no say."""
+        stop = self._stop
+        free = stop.phase in _ON_THE_WAY and stop.wishes.cancel is None
         if not free or not session.adoptable or session.fault is not None:
-            return
-        left_at = session.left_at or now
-        session.adopting = stop.presence.is_still_at(session.charger_id, left_at, now, stop.policy.presence_s)
+            return False
+        left_at = session.left_at or at
+        return stop.presence.is_still_at(session.charger_id, left_at, at, stop.policy.presence_s)
 
     async def adopt(self) -> Session | None:
-        """Better to take a charge that runs than to drive on; if its holds can be had back."""
+        """Better to take a charge that runs than to drive on; if its holds can be had back, and it still runs
+        and the vehicle is still there by then."""
         stop = self._stop
         session = stop.adopting
         if session is None:
             return None
         candidate, booking = stop.candidate_of(session), stop.bookings[session.attempt_id]
-        was = session.model_copy(), booking.model_copy()
+        was, asked_at = (session.model_copy(), booking.model_copy()), workflow.now()
         session.take_again()
         booking.closed, booking.reason = False, None
-        if not await self._take_back(session):
+        holds = await self._take_back(session)
+        session.left_at = was[0].left_at
+        missed = session.is_over and not is_enough(session, stop.need_of(session))
+        if not holds or missed or not self._may_adopt(session, asked_at):
             booking.closed, booking.reason = True, was[1].reason
-            session.left_at, session.left_alive = was[0].left_at, False
+            session.left_alive = False
+            session.left_because = was[0].left_because
             session.wanted = session.adoptable = False  # from here on its keeper ends it
+            if holds:
+                self._note_missed(session)
             return None
+        session.left_at = None
         stop.go_for(candidate, workflow.now())
         stop.presence.stand_at(session.charger_id, workflow.now())
         stop.recovered()
@@ -227,6 +240,21 @@ class Journey:
             attempt_id=session.attempt_id,
         )
         return session
+
+    def _note_missed(self, session: Session) -> None:
+        """Its holds were taken back in vain; the record of this gives them up again."""
+        ends = f"ended with {session.energy_kwh:.1f} kWh" if session.is_over else "is being stopped"
+        self._stop.note(
+            "late_start.missed",
+            f"{session.charger_id} started after we gave it up, too late to be adopted; it {ends}",
+            workflow.now(),
+            reason=ReasonCode.CONFIRM_LATE_START,
+            next_step=NextStep.NONE,
+            charger_id=session.charger_id,
+            passing=True,
+            attempt_id=session.attempt_id,
+            energy_kwh=session.energy_kwh,
+        )
 
     async def _take_back(self, session: Session) -> bool:
         """Whether its holds stand again; False where another stop has them, or the store refuses it."""

@@ -1,12 +1,14 @@
 """Dies on command at the border of an activity: before its side effect, or after it and before anybody knows.
 
 A worker interceptor, in tests only. What is armed is a file in a folder, so that a running stack can be
-struck at one point, once, without being started anew: `<activity>.<before|after>`, holding the ids of the
-workflows that it is for. The process that meets it takes the file away and ends as by kill -9."""
+struck at one point, once, without being started anew: `<activity>.<before|after>.<anything>.armed`, holding
+the ids of the workflows that it is for, so that one point may be armed for several at once. The process that
+meets it takes the file away and ends as by kill -9."""
 
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
@@ -29,8 +31,8 @@ class Moment(StrEnum):
 
 def arm(folder: Path, activity_name: str, moment: Moment, workflow_ids: Iterable[str]) -> Path:
     """The file that is gone once somebody has died of it."""
-    armed = folder / f"{activity_name}.{moment}"
-    made = folder / f".{armed.name}"
+    armed = folder / f"{activity_name}.{moment}.{secrets.token_hex(4)}.armed"
+    made = armed.with_suffix(".made")
     made.write_text("\n".join(workflow_ids))
     made.rename(armed)
     return armed
@@ -38,14 +40,14 @@ def arm(folder: Path, activity_name: str, moment: Moment, workflow_ids: Iterable
 
 def crash_if_armed(folder: Path, activity_name: str, moment: Moment, workflow_id: str) -> None:
     """Does not return where this point is armed for this workflow."""
-    armed = folder / f"{activity_name}.{moment}"
-    try:
-        if workflow_id not in armed.read_text().splitlines():
-            return
-        armed.rename(armed.with_name(f"{armed.name}.struck"))  # one of several processes wins
-    except FileNotFoundError:
-        return
-    os._exit(_KILLED)
+    for armed in folder.glob(f"{activity_name}.{moment}.*.armed"):
+        try:
+            if workflow_id not in armed.read_text().splitlines():
+                continue
+            armed.rename(armed.with_suffix(".struck"))  # one of several processes wins
+        except FileNotFoundError:
+            continue
+        os._exit(_KILLED)
 
 
 class CrashPoints(ClientInterceptor, WorkerInterceptor):

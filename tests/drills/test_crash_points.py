@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,7 +28,7 @@ from workers.oracle import Limits, Violation
 from workers.stack.processes import Supervisor
 from workers.stack.temporal_server import TemporalServer
 
-_AT_ONCE = 3
+_AT_ONCE = 6
 _SEED = 5
 _VANS = 80
 
@@ -37,10 +38,10 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
     contract.ACTIVITY_RECORD: (Scenario.CALM,),
     contract.ACTIVITY_OPEN_ATTEMPT: (Scenario.CALM,),
     contract.ACTIVITY_COMMAND: (Scenario.CALM, Scenario.ROAMING),
-    contract.ACTIVITY_FIND_ROUTE: (Scenario.CALM,),
+    contract.ACTIVITY_FIND_ROUTE: (Scenario.CALLED_OFF,),
     contract.ACTIVITY_LOOK_AROUND: (Scenario.CALM,),
     contract.ACTIVITY_SETTLE: (Scenario.CALM,),
-    contract.ACTIVITY_FIND_CHARGER: (Scenario.CHOSEN,),
+    contract.ACTIVITY_FIND_CHARGER: (Scenario.BY_HAND,),
     contract.ACTIVITY_TAKE_BACK: (Scenario.ADOPTED,),
     contract.ACTIVITY_SESSION_FACTS: (Scenario.OUTLIVED,),
     contract.ACTIVITY_AMEND: (Scenario.OUTLIVED,),
@@ -48,6 +49,9 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
     contract.ACTIVITY_DO_AT_STATION: (Scenario.STATION,),
     contract.ACTIVITY_NOTE_AT_STATION: (Scenario.STATION,),
 }
+AT_THE_GATEWAY = {contract.ACTIVITY_COMMAND, contract.ACTIVITY_DO_AT_STATION}
+"""They run in the process that holds the chargers' sockets. Its death makes every start that is under way an
+uncertain one: where it dies all the time, no stop gets anywhere. So one after the other."""
 WITHOUT_SCENARIO = {contract.ACTIVITY_FOLLOW}
 """Only called where a vehicle lacks charge after all its energy has come; idempotent by its content."""
 _ALL = bool(os.environ.get("BACKSTOP_ALL_CRASH_POINTS"))
@@ -71,7 +75,8 @@ class Drill:
 async def drill(
     tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 ) -> AsyncIterator[Drill]:
-    """All cases on one stack, each with its own van; those with narrow moments one by one."""
+    """All cases on one stack, each with its own van: first together those that strike a worker or the
+    planner, then the others one by one."""
     folder = tmp_path_factory.mktemp("crashes")
     points = folder / "points"
     points.mkdir()
@@ -82,6 +87,7 @@ async def drill(
     async with local_stack(folder, world, lambda text: None, entry=entry) as stack:
         async with FleetBackend(stack.api_url, stack.api_key) as backend:
             stage = Stage(stack, backend, points)
+            await stage.set_up()
             plugins = pytestconfig.pluginmanager
             reporter: Any = plugins.get_plugin("terminalreporter")
             capture: Any = plugins.get_plugin("capturemanager")
@@ -101,30 +107,25 @@ async def drill(
 
 
 async def _play_all(stage: Stage, say: Callable[[str], None]) -> dict[Case, CaseEnd]:
-    few = asyncio.Semaphore(_AT_ONCE)
+    few, began = asyncio.Semaphore(_AT_ONCE), time.monotonic()
     ends: dict[Case, CaseEnd] = {}
-    # A point is armed by its name: the same point of two scenarios must not be armed at once.
-    one_by_one = {case.activity + case.moment: asyncio.Lock() for case in CASES}
 
     async def play(case: Case) -> None:
-        async with one_by_one[case.activity + case.moment], few:
-            try:
-                ends[case] = await stage.play(case)
-            except TimeoutError:
-                ends[case] = CaseEnd(case, struck=False, tries=0, said="it never ended")
-            say(_line(ends[case]))
+        async with few:
+            ends[case] = await stage.play(case)
+        say(f"{time.monotonic() - began:4.0f} s  {_line(ends[case])}")
 
-    await asyncio.gather(*(play(case) for case in CASES if case.scenario not in ALONE))
-    for case in CASES:
-        if case.scenario in ALONE:
-            await play(case)
+    alone = [case for case in CASES if case.scenario in ALONE or case.activity in AT_THE_GATEWAY]
+    await asyncio.gather(*(play(case) for case in CASES if case not in alone))
+    for case in alone:
+        await play(case)
     return ends
 
 
 def _line(end: CaseEnd) -> str:
     word = "crashed" if end.struck else "NOT CRASHED"
-    outcome = (end.view.outcome if end.view else None) or end.said or "none"
-    return f"{word:<12} {end.case.name:<62} outcome {outcome}"
+    tries = f"{end.tries} {'try' if end.tries == 1 else 'tries'}"
+    return f"{word:<12} {end.case.name:<56} {tries:<8} outcome {end.outcome or 'none'} {end.told}".rstrip()
 
 
 @in_soak
@@ -133,12 +134,9 @@ def _line(end: CaseEnd) -> str:
 @pytest.mark.parametrize("case", CASES, ids=[case.name.replace(" ", "-") for case in CASES])
 async def test_a_crash_at_this_border_changes_no_outcome(drill: Drill, case: Case) -> None:
     end = drill.ends[case]
-    assert end.struck, f"nobody came past {case.name} in {end.tries} tries; {end.said}"
-    if case.scenario is Scenario.STATION:
-        assert end.said == "done"
-    else:
-        assert end.view is not None
-        assert end.view.outcome in OUTCOMES[case.scenario], end.view.headline
+    assert end.struck, f"nobody came past {case.name} in {end.tries} tries; {end.told}"
+    expected = "done" if case.scenario is Scenario.STATION else OUTCOMES[case.scenario]
+    assert end.outcome == expected, end.told
 
 
 @in_soak

@@ -74,10 +74,12 @@ class ScriptedBackend:
             self.away_for -= 1
             raise HTTPException(503)
 
-    async def _list(self, request: Request) -> dict[str, Any]:
+    async def _list(self, request: Request, limit: int = 50) -> dict[str, Any]:
+        """The newest, as the API gives them."""
         self._answer(request)
         self.looks += 1
-        data = [view.model_dump(mode="json") for view in self.views.values()]
+        newest = sorted(self.views.values(), key=lambda view: view.created_at, reverse=True)
+        data = [view.model_dump(mode="json") for view in newest[:limit]]
         return {"object": "list", "data": data, "next_cursor": None}
 
     async def _tell(self, stop_id: str, topic: str, request: Request) -> dict[str, str]:

@@ -26,6 +26,7 @@ async def on_the_road(
     telematics_id: str | None = None,
     trouble: DriverTrouble | None = None,
     haste: float = 25.0,
+    fleet: int = 0,
 ) -> AsyncGenerator[asyncio.Task[None]]:
     async with serving(backend.app()) as url:
         plan = DriverPlan(
@@ -47,6 +48,7 @@ async def on_the_road(
             control_urls={FIRST: url, SECOND: url},
             telematics_url=url if telematics_id else None,
             drivers=(plan,),
+            fleet=fleet,
             haste=haste,
         )
         driving = asyncio.create_task(drive_all(config))
@@ -74,6 +76,15 @@ async def test_a_driver_arrives_plugs_in_and_leaves_when_the_stop_has_closed() -
         backend.move_on("stop_1", StopPhase.CLOSED, StopOutcome.CHARGED)
         await left(driving)
     assert backend.done == [("plug", FIRST), ("unplug", FIRST)]
+
+
+@pytest.mark.asyncio
+async def test_a_lone_driver_finds_its_stop_behind_the_newer_ones_of_others() -> None:
+    backend = ScriptedBackend()
+    backend.send_to("stop_1", FIRST)
+    backend.send_to("stop_2", SECOND)
+    async with on_the_road(backend, fleet=2):
+        await until(lambda: ("plug", FIRST) in backend.done)
 
 
 @pytest.mark.asyncio

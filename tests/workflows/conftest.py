@@ -157,6 +157,15 @@ class StopHandle:
                     return starts[number - 1]
                 await asyncio.sleep(0.02)
 
+    async def until_pending(self, activity: str) -> None:
+        """Until the stop waits for this activity."""
+        async with asyncio.timeout(30):
+            while True:
+                pending = (await self.handle.describe()).raw_description.pending_activities
+                if any(one.activity_type.name == activity for one in pending):
+                    return
+                await asyncio.sleep(0.02)
+
     async def stored_events(self, ready: Callable[[list[StopEvent]], bool]) -> list[StopEvent]:
         """The stored log, once it satisfies `ready`."""
         stop_id = stop_id_for(self.around.tenant_id, self.handle.id.split(":", 2)[2])
