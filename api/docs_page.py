@@ -77,11 +77,11 @@ def example(document: dict[str, Any], schema: dict[str, Any], depth: int = 0) ->
     if "$ref" in schema:
         name = str(schema["$ref"]).rsplit("/", 1)[-1]
         return example(document, document["components"]["schemas"][name], depth + 1)
+    if schema.get("examples"):
+        return schema["examples"][0]
     for key in ("example", "default", "const"):
         if schema.get(key) is not None:
             return schema[key]
-    if schema.get("examples"):
-        return schema["examples"][0]
     if schema.get("enum"):
         return schema["enum"][0]
     for key in ("anyOf", "oneOf", "allOf"):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -16,6 +14,7 @@ from rich.console import Console
 from api.auth import Scope
 from workers import chargers_command, stops_command, versions_command
 from workers.observability import configure_logging
+from workers.prompt import at_the_prompt, leave
 from workers.settings import Settings
 
 app = typer.Typer(
@@ -35,17 +34,10 @@ Tenant = Annotated[str, typer.Option(help="The tenant's key.")]
 
 
 def _serve(process: Coroutine[Any, Any, None], *, fast_loop: bool = False) -> None:
-    """Run a process to its clean end, then leave at once.
-
-    Everything of ours is closed by then. The SDK's threads are not: one of them may still release the
-    interpreter's lock while the interpreter is taken down, which aborts the process (seen: SIGABRT after a
-    clean drain). So the interpreter is not taken down."""
+    """Run a process to its clean end, then leave at once: everything of ours is closed by then."""
     with asyncio.Runner(loop_factory=_uvloop() if fast_loop else None) as runner:
         runner.run(process)
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+    leave()
 
 
 def _uvloop() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -131,7 +123,8 @@ def import_chargers(file: Path, tenant: Tenant = "demo") -> None:
     """Charging stations from a register's file or our own format; what cannot be read is quarantined."""
     from workers.import_command import import_main
 
-    sys.exit(asyncio.run(import_main(_settings(), "chargers", file, tenant)))
+    with at_the_prompt():
+        sys.exit(asyncio.run(import_main(_settings(), "chargers", file, tenant)))
 
 
 @imports.command("vehicles")
@@ -139,7 +132,8 @@ def import_vehicles(file: Path, tenant: Tenant = "demo") -> None:
     """Vehicle models with their charging curves."""
     from workers.import_command import import_main
 
-    sys.exit(asyncio.run(import_main(_settings(), "vehicles", file, tenant)))
+    with at_the_prompt():
+        sys.exit(asyncio.run(import_main(_settings(), "vehicles", file, tenant)))
 
 
 @keys.command("create")
@@ -157,7 +151,8 @@ def create_key(
     unknown = [scope for scope in wanted if scope not in set(Scope)]
     if unknown or not wanted:
         raise typer.BadParameter(f"no such scope: {', '.join(unknown) or 'none'}", param_hint="--scopes")
-    plain = asyncio.run(create_api_key(_settings().database_url, tenant, name, wanted))
+    with at_the_prompt():
+        plain = asyncio.run(create_api_key(_settings().database_url, tenant, name, wanted))
     Console().print(plain)
 
 
@@ -170,7 +165,8 @@ def register_partner(
     """Shake hands with an OCPI 2.2.1 partner, then pull its locations."""
     from workers.partners import register_main
 
-    sys.exit(asyncio.run(register_main(_settings(), tenant, versions_url, token_a)))
+    with at_the_prompt():
+        sys.exit(asyncio.run(register_main(_settings(), tenant, versions_url, token_a)))
 
 
 if __name__ == "__main__":

@@ -91,6 +91,16 @@ class LocalStack:
             links["Temporal UI"] = f"{self.temporal.ui_url}/namespaces/default/workflows"
         return links
 
+    @property
+    def exports(self) -> list[str]:
+        """Lines for the shell of whoever wants to call the API or use `bin/backstop` on this stack."""
+        return [
+            f"export BACKSTOP={self.api_url} KEY={self.api_key}",
+            f"export BACKSTOP_URL={self.api_url} BACKSTOP_API_KEY={self.api_key}",
+            f"export BACKSTOP_TEMPORAL_ADDRESS={self.temporal.address}",
+            f"export BACKSTOP_DATABASE_URL='{self.postgres.url}'",
+        ]
+
     async def start(self) -> None:
         """Servers, database, processes, twin; each is awaited. Raises what the first failing one raises."""
         self.say("Starting PostgreSQL and Temporal")
@@ -145,13 +155,15 @@ class LocalStack:
         *,
         chaos: Chaos | None = None,
         patience: Patience | None = None,
+        stays_up: bool = False,
     ) -> MorningEnd:
-        """A fleet's morning on this stack, judged by everybody's books. The world has the plan's faults."""
+        """A fleet's morning on this stack, judged by everybody's books. The world has the plan's faults.
+        `stays_up`: afterwards, so that its links will work and are shown."""
         return await run_demo(
             api_url=self.api_url,
             api_key=self.api_key,
             driver_key=self.driver_key,
-            links=self.links,
+            links=self.links if stays_up else {},
             world=self.world,
             plan=plan,
             control_urls=self.control_urls,
@@ -318,7 +330,7 @@ async def demo_main(*, keep: bool, stops: int, seed: int, chaos: bool = False) -
     with tempfile.TemporaryDirectory(prefix="backstop-demo-", ignore_cleanup_errors=True) as folder:
         async with local_stack(Path(folder), world, console.print) as stack:
             blows = stack.chaos(seed) if chaos else None
-            morning = asyncio.create_task(stack.morning(plan, console, chaos=blows))
+            morning = asyncio.create_task(stack.morning(plan, console, chaos=blows, stays_up=keep))
             waiting = asyncio.create_task(stopped.wait())
             await asyncio.wait([morning, waiting], return_when=asyncio.FIRST_COMPLETED)
             if not morning.done():
@@ -327,8 +339,11 @@ async def demo_main(*, keep: bool, stops: int, seed: int, chaos: bool = False) -
                 return 130
             code = morning.result().code
             if keep:
-                console.print("Staying up. Ctrl-C ends it.")
+                _print_exports(console, stack)
+                console.print("\nStaying up. Ctrl-C ends it.")
                 await waiting
+            else:
+                console.print("\nAll of it ends now. To look around in it afterwards: make demo KEEP=1")
             waiting.cancel()
     return code
 
@@ -345,11 +360,14 @@ async def dev_main(state: Path) -> int:
         console.print(f"  {'OCPP':12} {stack.gateway_url}/<station id>")
         for name, link in stack.control_urls.items():
             console.print(f"  {'twin':12} {link} ({name})")
-        console.print(f"\n  export BACKSTOP={stack.api_url} KEY={stack.api_key}", soft_wrap=True)
-        console.print(
-            f"  export BACKSTOP_URL={stack.api_url} BACKSTOP_API_KEY={stack.api_key}", soft_wrap=True
-        )
+        console.print()
+        _print_exports(console, stack)
         console.print("  bin/backstop chargers list       # and: add, show, send, tail, limit, events")
-        console.print(f"  database     {stack.postgres.url}\n\nCtrl-C ends it; state is kept in {state}.")
+        console.print(f"\nCtrl-C ends it; state is kept in {state}.", soft_wrap=True)
         await stopped.wait()
     return 0
+
+
+def _print_exports(console: Console, stack: LocalStack) -> None:
+    for line in stack.exports:
+        console.print(f"  {line}", soft_wrap=True, markup=False)

@@ -26,6 +26,7 @@ from models.ids import TenantId
 from models.stop import SessionReleased
 from store.database import Store
 from workers.observability import configure_logging
+from workers.prompt import at_the_prompt, leave, reach_temporal
 from workers.settings import Settings
 from workers.stop_reconciler import StopReconciler
 
@@ -138,18 +139,18 @@ def _main(what: str, work: Callable[[Store, Client], Awaitable[str]]) -> None:
     configure_logging(settings)
     console = Console()
     try:
-        said = asyncio.run(_connected(settings, work))
+        with at_the_prompt():
+            said = asyncio.run(_connected(settings, work))
     except CannotBeDone as error:
         console.print(f"[red]{escape(what)}[/]: {escape(str(error))}", soft_wrap=True)
-        raise typer.Exit(1) from None
+        leave(1)
     console.print(f"[bold]{escape(what)}[/]: {escape(said)}", soft_wrap=True)
+    leave()
 
 
 async def _connected(settings: Settings, work: Callable[[Store, Client], Awaitable[str]]) -> Any:
-    from workers.bootstrap import connect_temporal
-
     store = Store(settings.database_url, pool_size=1)
     try:
-        return await work(store, await connect_temporal(settings, "stops"))
+        return await work(store, await reach_temporal(settings, "stops"))
     finally:
         await store.dispose()

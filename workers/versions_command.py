@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from temporalio.common import WorkerDeploymentVersion
 
-from workers.bootstrap import connect_temporal
+from workers.prompt import at_the_prompt, leave, reach_temporal
 from workers.settings import Settings
 from workers.versions import code_build_id, current_version, set_current
 
@@ -21,13 +21,15 @@ def show() -> None:
 
     async def ask() -> str:
         settings = Settings()  # pyright: ignore[reportCallIssue]
-        client = await connect_temporal(settings, "versions")
+        client = await reach_temporal(settings, "versions")
         return await current_version(client, settings.deployment_name)
 
     settings = Settings()  # pyright: ignore[reportCallIssue]
     console = Console()
     console.print(f"this code     {settings.build_id or code_build_id()}")
-    console.print(f"new stops on  {asyncio.run(ask()) or 'none yet'}")
+    with at_the_prompt():
+        console.print(f"new stops on  {asyncio.run(ask()) or 'none yet'}")
+    leave()
 
 
 @app.command("set-current")
@@ -36,9 +38,11 @@ def make_current(build_id: str = typer.Argument("", help="Default: this code's o
 
     async def tell() -> str:
         settings = Settings()  # pyright: ignore[reportCallIssue]
-        client = await connect_temporal(settings, "versions")
+        client = await reach_temporal(settings, "versions")
         wanted = build_id or settings.build_id or code_build_id()
         await set_current(client, WorkerDeploymentVersion(settings.deployment_name, wanted))
         return wanted
 
-    Console().print(f"new stops start on {asyncio.run(tell())}")
+    with at_the_prompt():
+        Console().print(f"new stops start on {asyncio.run(tell())}")
+    leave()

@@ -89,8 +89,9 @@ async def run_demo(
 ) -> MorningEnd:
     """The whole morning. `world` has the faults of `plan` on it. `control_urls`: of `charge_points`,
     `roaming` and (may be missing) `telematics`. `folder`: for the drivers' configuration and log. `reader`:
-    opens the house's own books; without it only what is public is judged. Staying up afterwards is the
-    caller's. Raises BackendRefused when the API refuses a request of the demo's own."""
+    opens the house's own books; without it only what is public is judged. `links`: shown at the
+    end. Staying up afterwards is the caller's. Raises BackendRefused when the API refuses a request
+    of the demo's own."""
     patience = patience or (UNDER_CHAOS if chaos else Patience())
     stop_ids = {van.business_key: stop_id_for(tenant_id, van.business_key) for van in world.vans}
     drivers = drivers_config(
@@ -129,7 +130,8 @@ async def run_demo(
             notes=[away] if backend.outages else [],
         )
     )
-    print_links(console, _links(links))
+    if links:
+        print_links(console, _links(links))
     return MorningEnd(
         stops=len(world.vans),
         unfinished=tuple(summary.unfinished),
