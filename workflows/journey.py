@@ -220,7 +220,7 @@ class Journey:
         missed = session.is_over and not is_enough(session, stop.need_of(session))
         if not holds or missed or not self._may_adopt(session, asked_at):
             booking.closed, booking.reason = True, was[1].reason
-            session.left_alive = False
+            session.left_alive = holds  # then the connector is held until its end is seen
             session.left_because = was[0].left_because
             session.wanted = session.adoptable = False  # from here on its keeper ends it
             if holds:
