@@ -81,6 +81,8 @@ class Stop(State):
     vehicle: VehicleNow
     phase: StopPhase = StopPhase.PLANNING
     reason: ReasonCode | None = None
+    reason_at: str | None = None
+    """The charger that the reason of now is about: the stop may be on its way to another."""
     """The reason of now: gone once the stop has recovered from it."""
     next_step: NextStep | None = None
     log: StopLog
@@ -232,6 +234,8 @@ class Stop(State):
         if phase is not None:
             self.phase = phase
         if reason is not None and not passing:
+            if reason is not self.reason or charger_id is not None:
+                self.reason_at = charger_id or self.plan.charger_id
             self.reason, self.next_step = reason, next_step or entry(reason).next_step
         self.log.add(
             type_,
@@ -249,7 +253,7 @@ class Stop(State):
 
     def recovered(self) -> None:
         """What was wrong is behind: reason and advice of the past are not those of now."""
-        self.reason = self.next_step = None
+        self.reason = self.reason_at = self.next_step = None
 
     # --- the plan ---------------------------------------------------------------------------------------
 

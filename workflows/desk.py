@@ -32,7 +32,10 @@ class Desk:
             wishes.choice = None
             reason = ReasonCode.SUSTAIN_DRIVER_REPORT if charging else PROBLEM_REASONS[report.kind]
             self._stop.note(
-                "problem.reported", f"Driver: {report.kind}", workflow.now(), note=report.note or None
+                "problem.reported",
+                f"The driver says: {report.kind}",
+                workflow.now(),
+                note=report.note or None,
             )
             raise AttemptFailed(reason, vendor_code=f"driver:{report.kind}", detail=report.note)
         if wishes.choice is not None:
@@ -93,7 +96,7 @@ class Desk:
         stop.waiting.human_until = deadline
         stop.note(
             "human.requested",
-            text,
+            f"A person must decide: {text}",
             workflow.now(),
             phase=StopPhase.PLANNING,
             reason=reason,
@@ -106,7 +109,10 @@ class Desk:
             if stop.wishes.problem is not None:
                 report, stop.wishes.problem = stop.wishes.problem, None
                 stop.note(
-                    "problem.reported", f"Driver: {report.kind}", workflow.now(), note=report.note or None
+                    "problem.reported",
+                    f"The driver says: {report.kind}",
+                    workflow.now(),
+                    note=report.note or None,
                 )
             if stop.wishes.choice is not None or stop.adopting or not came:
                 break

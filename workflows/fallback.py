@@ -90,6 +90,7 @@ class Fallback:
                 phase=StopPhase.PLANNING,
                 reason=failure.reason,
                 vendor_code=failure.vendor_code,
+                charger_id=failed.charger.charger_id,
             )
             return
         if stop.under_way is None:  # it failed before a start was tried (occupied on arrival, say)

@@ -6,6 +6,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
@@ -313,7 +314,14 @@ async def test_recovery_clears_reason_and_advice(around: Surroundings) -> None:
     stop = await around.start()
     await arrive(stop)
     view = await stop.until(lambda v: v.phase is StopPhase.EN_ROUTE and v.attempt_number == 1)
-    assert view.driver_advice
+    # Why it is on its way is known; what to do is about the charger that it goes to.
+    assert (view.reason, view.driver_advice) == (ReasonCode.START_REJECTED, f"Go to {view.charger_id}.")
+    assert view.charger_id != "c1"
+    card = (
+        await stop.handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    ).current_details
+    assert "**Came from** `start.rejected` at c1" in card
+    assert "- 1. c1: failed, session never began, 0.0 kWh (start.rejected)" in card
     await arrive(stop)
     view = await stop.until(lambda v: v.phase is StopPhase.CHARGING)
     assert (view.reason, view.driver_advice, view.next_step) == (None, "", None)
