@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import DataError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from temporalio.service import RPCError, RPCStatusCode
@@ -165,6 +166,7 @@ def install_problems(app: FastAPI, max_body_bytes: int) -> None:
         (HTTPException, on_http),
         (RequestValidationError, on_invalid),
         (DBAPIError, on_database),
+        (PoolTimeout, on_database),
         (RPCError, on_temporal),
         (Exception, on_bug),
     ]

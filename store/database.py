@@ -10,12 +10,14 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
+from weakref import WeakValueDictionary
 
 import structlog
 from psycopg import sql
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from models.ids import TenantId
@@ -35,6 +37,10 @@ from store.stops import StopRepository
 
 APP_ROLE = "backstop_app"
 PLATFORM_ROLE = "backstop_platform"
+
+# Whoever waits for a lock gives up before the activity that waits for him (10 s), and is tried again; whoever
+# holds one and says nothing (a frozen process, a host that vanished) is thrown out by the server.
+_LOCK_S, _STATEMENT_S, _IDLE_S = 3.0, 6.0, 8.0
 
 _USED = "backstop_used"
 _log = structlog.get_logger(__name__)
@@ -75,7 +81,8 @@ class Store:
     """`schema`: for tests that share a server. `pool_size`: connections held at most. `wait_s`: for a
     connection, from the pool or the server; nothing here waits much longer for a server that is away.
     `prepare`: statements are prepared on the server after a few uses; off behind a pooler that cannot keep
-    them (PgBouncer before 1.21, or without max_prepared_statements)."""
+    them (PgBouncer before 1.21, or without max_prepared_statements). `statement_s`: a statement takes at most
+    so long; more for imports of whole files."""
 
     def __init__(
         self,
@@ -85,8 +92,21 @@ class Store:
         schema: str | None = None,
         wait_s: float = 5.0,
         prepare: bool = True,
+        statement_s: float = _STATEMENT_S,
     ) -> None:
         self._url = url
+        self._wait_s = wait_s
+        self._limits = "; ".join(
+            f"SET LOCAL {name} = {round(seconds * 1000)}"
+            for name, seconds in (
+                ("lock_timeout", _LOCK_S),
+                ("statement_timeout", statement_s),
+                ("idle_in_transaction_session_timeout", _IDLE_S),
+            )
+        )
+        # One tenant has half the connections at most: while its transactions wait, others go on.
+        self._share = max(1, pool_size // 2)
+        self._shares: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         options = f"-csearch_path={schema}" if schema else ""
         self._engine = create_async_engine(
             engine_url(url),
@@ -111,13 +131,31 @@ class Store:
 
     @asynccontextmanager
     async def tenant(self, tenant_id: TenantId) -> AsyncGenerator[TenantUnit, None]:
-        async with self._transaction(APP_ROLE, tenant_id) as connection:
+        async with (
+            self._share_of(tenant_id),
+            self._transaction(APP_ROLE, tenant_id) as connection,
+        ):
             yield TenantUnit(TenantScope(connection, tenant_id))
 
     @asynccontextmanager
     async def platform(self) -> AsyncGenerator[PlatformUnit, None]:
         async with self._transaction(PLATFORM_ROLE, "") as connection:
             yield PlatformUnit(connection)
+
+    @asynccontextmanager
+    async def _share_of(self, tenant_id: TenantId) -> AsyncGenerator[None]:
+        """Raises sqlalchemy.exc.TimeoutError, as the pool does where all its connections are in use."""
+        # Kept here while it is used or waited for; then nobody holds it, and it is gone from the dictionary.
+        share = self._shares.setdefault(tenant_id, asyncio.Semaphore(self._share))
+        try:
+            async with asyncio.timeout(self._wait_s):
+                await share.acquire()
+        except TimeoutError as error:
+            raise PoolTimeout("all of the tenant's connections are in use") from error
+        try:
+            yield
+        finally:
+            share.release()
 
     @asynccontextmanager
     async def _transaction(self, role: str, tenant: str) -> AsyncGenerator[AsyncConnection, None]:
@@ -130,13 +168,13 @@ class Store:
             await asyncio.shield(asyncio.create_task(connection.close()))
 
     async def _entered(self, role: str, tenant: str) -> AsyncConnection:
-        """A connection within a new transaction in this scope: one round trip. Both settings are local to the
-        transaction, so that a pooled connection carries neither on.
+        """A connection within a new transaction in this scope: one round trip. All settings are local to the
+        transaction, so that a pooled connection carries none on.
 
         A pooled connection may have died with its server. Nothing has been done on it yet, so the next one is
         asked: that costs nothing while all is well, where a ping would cost a round trip each time."""
         enter = (
-            f"BEGIN; SELECT set_config('role', {sql.quote(role)}, true), "
+            f"BEGIN; {self._limits}; SELECT set_config('role', {sql.quote(role)}, true), "
             f"set_config('app.tenant_id', {sql.quote(safe_text(tenant))}, true)"
         )
         while True:

@@ -56,7 +56,7 @@ def _report(read: int, kept: int, rejected: tuple[Rejected, ...]) -> ImportRepor
 async def import_main(settings: Settings, kind: str, file: Path, tenant: str) -> int:
     """Prints what was done. 2 where the file as a whole cannot be read."""
     console = Console()
-    store = Store(settings.database_url, pool_size=1)
+    store = Store(settings.database_url, pool_size=1, statement_s=600)
     try:
         raw = await asyncio.to_thread(file.read_bytes)
         async with store.platform() as unit:
