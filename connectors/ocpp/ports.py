@@ -83,7 +83,8 @@ class TransactionFacts(Message):
 
 class StartOfTransaction(Message):
     """`meter_start_wh` None: the event that came first did not say; it is taken from the start when that
-    comes. `in_start`: this is the start itself. `clock_known` False: `started_at` is when it was told."""
+    comes. `in_start`: this is the start itself. `clock_known` False: `started_at` is when it was told.
+    `may_have_begun_at`: by our clock, the likeliest first; empty where it is as the station says."""
 
     connector_number: int
     id_tag: str
@@ -93,6 +94,7 @@ class StartOfTransaction(Message):
     remote_start_id: int | None = None
     in_start: bool = True
     clock_known: bool = True
+    may_have_begun_at: list[UtcDatetime] = []
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from connectors.ocpp.ports import (
     Told,
     TransactionFacts,
 )
-from connectors.ocpp.truth.clock import CLAMPED
+from connectors.ocpp.truth.clock import CLAMPED, Lag
 from connectors.ocpp.truth.connector_state import ConnectorTrack
 from connectors.ocpp.truth.flow import Flow, FlowState
 from connectors.ocpp.truth.meter import Sample
@@ -52,8 +52,8 @@ class StationSession:
     The station's open transactions are held here: while its socket is ours, nobody else changes them."""
 
     __slots__ = (
-        "_interval_s", "_open", "admission", "booted", "connectors", "house", "identity", "on_meter", "rpc",
-        "station",
+        "_interval_s", "_open", "admission", "booted", "connectors", "house", "identity", "lag", "on_meter",
+        "rpc", "station",
     )  # fmt: skip
 
     def __init__(self, station: StationInfo, house: House, meter_evidence_interval_s: float) -> None:
@@ -64,6 +64,7 @@ class StationSession:
         self.admission = station.settings.admission
         self.booted: asyncio.Event | None = None
         self.connectors = Connectors(house)
+        self.lag = Lag()
         self.on_meter: Callable[[int, list[Json]], None] | None = None
         """Told of each connector's meter values where there are limits to be seen obeyed."""
         self._interval_s = meter_evidence_interval_s

@@ -318,10 +318,10 @@ async def _attempt_of(unit: TenantUnit, station: StationInfo, start: StartOfTran
     match = None
     if start.remote_start_id is not None:
         match = await unit.attempts.find_by_remote_start_id(station.station_id, start.remote_start_id)
-    if match is None and start.id_tag:
-        match = await unit.attempts.find_for_start(
-            station.station_id, start.connector_number, start.id_tag, start.started_at
-        )
+    for at in start.may_have_begun_at or [start.started_at]:
+        if match is None and start.id_tag:
+            known = station.station_id, start.connector_number, start.id_tag
+            match = await unit.attempts.find_for_start(*known, at)
     return match.attempt_id if match else None
 
 

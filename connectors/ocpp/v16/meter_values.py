@@ -15,7 +15,10 @@ from connectors.ocpp.wire.schemas import Json, Version
 
 async def handle(session: StationSession, payload: Json) -> Answer:
     connector, values = int(payload["connectorId"]), payload["meterValue"]
-    samples = samples_of(values, datetime.now(UTC))
+    now = datetime.now(UTC)
+    samples = samples_of(values, now)
+    for sample in samples:
+        session.lag.hear(sample.at, now, queued=True)
     transaction = await _which(session, payload.get("transactionId"), connector)
     if isinstance(transaction, TransactionFacts):
         await session.late(transaction, told_of("meter", transaction, samples))

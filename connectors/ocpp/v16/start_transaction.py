@@ -21,12 +21,15 @@ from connectors.ocpp.wire.schemas import Json
 async def handle(session: StationSession, payload: Json) -> Answer:
     now = datetime.now(UTC)
     number, meter, at = int(payload["connectorId"]), float(payload["meterStart"]), payload["timestamp"]
+    started_at = instant(at, now)
+    session.lag.hear(started_at, now, queued=True)
     start = StartOfTransaction(
         connector_number=number,
         id_tag=str(payload["idTag"]),
-        started_at=instant(at, now),
+        started_at=started_at,
         meter_start_wh=meter if meter >= 0 else None,
-        clock_known=instant(at, now) != now,
+        clock_known=started_at != now,
+        may_have_begun_at=session.lag.when(started_at, now),
     )
     findings = start_findings(
         at_text=at, now=now, is_connector_known=number in session.station.connectors, meter_start=meter

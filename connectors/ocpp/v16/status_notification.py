@@ -17,6 +17,7 @@ from models.station import StationEventKind
 async def handle(session: StationSession, payload: Json) -> Answer:
     now, when = datetime.now(UTC), payload.get("timestamp")
     number, word, at = int(payload["connectorId"]), str(payload["status"]), instant(when, now)
+    session.lag.hear(at, now)
     code, vendor_id = str(payload["errorCode"]), str(payload.get("vendorId") or "")
     vendor_code, info = str(payload.get("vendorErrorCode") or ""), str(payload.get("info") or "")
     if code != "NoError" or word == "Faulted":

@@ -71,6 +71,7 @@ def _start(
     evse: Json = payload.get("evse") or {}
     token: Json = payload.get("idToken") or {}
     remote = payload["transactionInfo"].get("remoteStartId")
+    now = datetime.now(UTC)
     only = next(iter(session.station.connectors)) if len(session.station.connectors) == 1 else 0
     in_start = payload["eventType"] == "Started"
     registers = [sample.register_wh for sample in samples if sample.register_wh is not None]
@@ -82,7 +83,8 @@ def _start(
         transaction_ref=reference,
         remote_start_id=int(remote) if remote is not None else None,
         in_start=in_start,
-        clock_known=not in_start or not clamped(payload["timestamp"], datetime.now(UTC)),
+        clock_known=not in_start or not clamped(payload["timestamp"], now),
+        may_have_begun_at=[at, now] if in_start and not payload.get("offline") else [],
     )
 
 
