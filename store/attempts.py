@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, select, true
+from sqlalchemy import ColumnElement, and_, func, or_, select, true
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
@@ -22,6 +23,8 @@ from store.scope import TenantScope, table_of
 _ATTEMPT = table_of(AttemptRow)
 _PROGRESS = table_of(SessionProgressRow)
 _CLOCK_SLACK = timedelta(seconds=5)
+_ROUNDED = timedelta(seconds=60)
+"""Partners tell starts to the minute."""
 
 
 class AttemptIntent(Message):
@@ -225,9 +228,9 @@ class AttemptRepository:
         """OCPP 1.6 has no reference of ours: connector (0: not said yet), token and time must do. A start
         later than the window still belongs to the attempt if no newer one has begun there since."""
         return await self._newest(
-            _ATTEMPT.c.station_id == station_id,
+            _same(_ATTEMPT.c.station_id, station_id),
             *([_ATTEMPT.c.connector_number == connector_number] if connector_number > 0 else []),
-            _ATTEMPT.c.token_uid == token_uid,
+            _same(_ATTEMPT.c.token_uid, token_uid),
             _ATTEMPT.c.opened_at <= at + _CLOCK_SLACK,
             _ATTEMPT.c.window_ends_at >= at - timedelta(hours=1),
         )
@@ -235,8 +238,8 @@ class AttemptRepository:
     async def knows_token(self, station_id: str, token_uid: str, since: datetime) -> bool:
         """Whether an attempt of ours at this station carries the token."""
         found = await self._newest(
-            _ATTEMPT.c.station_id == station_id,
-            _ATTEMPT.c.token_uid == token_uid,
+            _same(_ATTEMPT.c.station_id, station_id),
+            _same(_ATTEMPT.c.token_uid, token_uid),
             _ATTEMPT.c.window_ends_at >= since,
         )
         return found is not None
@@ -244,19 +247,23 @@ class AttemptRepository:
     async def find_for_evse(
         self, station_id: str, evse_uid: str, token_uid: str, at: datetime
     ) -> AttemptMatch | None:
-        """OCPI without authorization_reference: token, EVSE and time."""
+        """OCPI without authorization_reference: token, EVSE and time. A start of a moment before the intent
+        is the attempt's, if it has no session yet: times are rounded, and clocks differ."""
+        no_session_yet = and_(
+            _ATTEMPT.c.opened_at <= at + _ROUNDED + _CLOCK_SLACK, _ATTEMPT.c.session_ref.is_(None)
+        )
         return await self._newest(
-            _ATTEMPT.c.station_id == station_id,
-            _ATTEMPT.c.evse_uid == evse_uid,
-            _ATTEMPT.c.token_uid == token_uid,
-            _ATTEMPT.c.opened_at <= at + _CLOCK_SLACK,
+            _same(_ATTEMPT.c.station_id, station_id),
+            _same(_ATTEMPT.c.evse_uid, evse_uid),
+            _same(_ATTEMPT.c.token_uid, token_uid),
+            or_(_ATTEMPT.c.opened_at <= at + _CLOCK_SLACK, no_session_yet),
             _ATTEMPT.c.window_ends_at >= at - timedelta(hours=1),
         )
 
     async def find_by_session(self, session_ref: str, station_id: str | None = None) -> AttemptMatch | None:
-        where = [_ATTEMPT.c.session_ref == session_ref]
+        where = [_same(_ATTEMPT.c.session_ref, session_ref)]
         if station_id is not None:
-            where.append(_ATTEMPT.c.station_id == station_id)
+            where.append(_same(_ATTEMPT.c.station_id, station_id))
         return await self._newest(*where)
 
     async def _newest(self, *where: ColumnElement[bool]) -> AttemptMatch | None:
@@ -276,3 +283,8 @@ class AttemptRepository:
         )
         row = found.mappings().first()
         return AttemptMatch.model_validate(dict(row)) if row else None
+
+
+def _same(column: ColumnElement[Any], word: str) -> ColumnElement[bool]:
+    """Peers' identifiers are CiStrings: they compare without case."""
+    return func.lower(column) == func.lower(word)

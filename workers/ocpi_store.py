@@ -65,7 +65,8 @@ class _StoreUnit:
             await self._unit.partners.put_object(_ADDRESS_BOOK, _ADDRESS, charger_id, body)
 
     async def owner_by_reference(self, attempt_id: str) -> AttemptOwner | None:
-        return _owner(await self._unit.attempts.find(attempt_id))
+        # A CiString: partners give it back in other case. Ours is the hex of a UUID, in lower case.
+        return _owner(await self._unit.attempts.find(attempt_id.lower()))
 
     async def owner_by_start(
         self, location_id: str, evse_uid: str, token_uid: str, at: datetime

@@ -102,7 +102,7 @@ class AttemptRow(TableRow, table=True):
             unique=True,
             postgresql_where=text("holds_charger"),
         ),
-        Index("ix_attempt_start", "tenant_id", "station_id", "token_uid"),
+        Index("ix_attempt_start", "tenant_id", text("lower(station_id)"), text("lower(token_uid)")),
         Index("ix_attempt_remote_start", "tenant_id", "station_id", "remote_start_id"),
     )
     attempt_id: str = Field(primary_key=True)

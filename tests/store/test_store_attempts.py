@@ -106,6 +106,26 @@ async def test_a_start_finds_its_attempt_by_connector_token_and_time(store: Stor
         assert await found(720 + 2 * 3600) == ""
 
 
+async def test_a_partners_start_is_rounded_and_a_session_has_one_attempt(
+    store: Store, tenant: TenantId
+) -> None:
+    """A start of a moment before the intent is the attempt's, unless that has a session already."""
+    stop = view(tenant)
+    one = attempt(stop.stop_id)
+    async with store.tenant(tenant) as unit:
+        await unit.attempts.open(intent(one, stop.stop_id, evse_uid="EVSE-1"))
+
+        async def found(at_s: float, evse: str = "EVSE-1", token: str = "FLEET017") -> bool:
+            return await unit.attempts.find_for_evse("st-1", evse, token, after(at_s)) is not None
+
+        assert [await found(at_s) for at_s in (1, -4, -59, -70)] == [True, True, True, False]
+        assert await found(1, "evse-1", "Fleet017")
+        running = one.model_copy(update={"session_ref": "tx-1"})
+        await unit.stops.record(record(newer(stop, attempts=(running,)), 1))
+        assert [await found(at_s) for at_s in (1, -4, -59)] == [True, True, False]
+        assert await unit.attempts.find_by_session("TX-1", "ST-1") is not None
+
+
 async def test_finds_by_our_own_references(store: Store, tenant: TenantId) -> None:
     stop = view(tenant)
     one = attempt(stop.stop_id)
