@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from enum import StrEnum
 
 from models.decision import Candidate
 from models.stop import Approval, CancelRequest, ProblemReport
 from stops.base import State
 
-_KEPT_EVIDENCE_IDS = 4000
+_KEPT_EVIDENCE_IDS, _KEPT_WORDS = 4000, 2500
+"""The oldest are forgotten: they are carried into the next run, whose input has a limit."""
 
 
 class Said(StrEnum):
@@ -31,18 +33,18 @@ room to cancel."""
 
 
 class Inbox(State):
-    """Ids are remembered by kind, and only when what they said took effect: a refused one may be used
-    again."""
+    """Ids are remembered by kind, as short hashes (they may be long, and there may be many), and only when
+    what they said took effect: a refused one may be used again."""
 
     taken: dict[str, None] = {}
     heard: dict[str, None] = {}
     counts: dict[str, int] = {}
 
     def is_known(self, kind: Said, event_id: str) -> bool:
-        return f"{kind}:{event_id}" in self.taken
+        return _short(f"{kind}:{event_id}") in self.taken
 
     def remember(self, kind: Said, event_id: str) -> None:
-        self.taken[f"{kind}:{event_id}"] = None
+        _keep(self.taken, _short(f"{kind}:{event_id}"), _KEPT_WORDS)
 
     def count(self, kind: Said) -> None:
         self.counts[kind] = self.counts.get(kind, 0) + 1
@@ -52,12 +54,21 @@ class Inbox(State):
 
     def hears(self, event_id: str) -> bool:
         """Evidence: False where it was heard before."""
-        if event_id in self.heard:
+        short = _short(event_id)
+        if short in self.heard:
             return False
-        if len(self.heard) >= _KEPT_EVIDENCE_IDS:
-            del self.heard[next(iter(self.heard))]
-        self.heard[event_id] = None
+        _keep(self.heard, short, _KEPT_EVIDENCE_IDS)
         return True
+
+
+def _short(event_id: str) -> str:
+    return hashlib.blake2b(event_id.encode(errors="replace"), digest_size=10).hexdigest()
+
+
+def _keep(ids: dict[str, None], short: str, most: int) -> None:
+    while len(ids) >= most:
+        del ids[next(iter(ids))]
+    ids[short] = None
 
 
 class Wishes(State):

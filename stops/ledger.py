@@ -14,6 +14,7 @@ from models.stop import Attempt, AttemptState, SessionState, StopOutcome, StopRe
 from stops.base import State
 from stops.judge import start_proven
 from stops.session import Session
+from stops.turns import Turns
 
 
 class Booking(State):
@@ -29,6 +30,7 @@ class Booking(State):
     detail: str = ""
     closed: bool = False
     """The stop has left it, or it has ended."""
+    turns: Turns = Turns()
     queue_s: float = 0.0
     cost_estimated: Money | None = None
     cost_actual: Money | None = None

@@ -10,12 +10,17 @@ from models.reason_codes import NextStep, ReasonCode
 from models.stop import StopEvent, StopPhase, StopRecord
 from stops.base import State
 
+_KEPT_EVENTS = 50
+
 
 class StopLog(State):
-    """`events` is the whole log; from `given` on, the store has not been given it."""
+    """`events` is the log: whole in a stop's first run, its end in the runs after it. `given`: up to this
+    number, the store has been given it."""
 
     stop_id: str
     events: list[StopEvent] = []
+    shed: int = 0
+    """So many events came before `events`. They stand in the store, and in the histories of former runs."""
     given: int = 0
     decisions: list[Decision] = []
     """Not yet given to the store."""
@@ -43,7 +48,7 @@ class StopLog(State):
         self.events.append(
             StopEvent(
                 stop_id=self.stop_id,
-                seq=len(self.events) + 1,
+                seq=self.last_seq + 1,
                 at=now,
                 type=type_,
                 phase=phase,
@@ -59,13 +64,17 @@ class StopLog(State):
         )
 
     @property
+    def last_seq(self) -> int:
+        return self.shed + len(self.events)
+
+    @property
     def has_news(self) -> bool:
-        return self.given < len(self.events) or bool(self.decisions)
+        return self.given < self.last_seq or bool(self.decisions)
 
     def give(self) -> tuple[tuple[StopEvent, ...], tuple[Decision, ...]]:
         """What the store has not seen; given once: whoever takes it writes it until it is written."""
-        news, decisions = tuple(self.events[self.given :]), tuple(self.decisions)
-        self.given, self.decisions = len(self.events), []
+        news, decisions = tuple(self.events[self.given - self.shed :]), tuple(self.decisions)
+        self.given, self.decisions = self.last_seq, []
         self.version += 1
         return news, decisions
 
@@ -73,3 +82,9 @@ class StopLog(State):
         """A record that was not written at all: its news are news again."""
         self.given -= len(record.events)
         self.decisions = [*record.decisions, *self.decisions]
+
+    def lighten(self) -> None:
+        """Keep a short end of what the store has: the next run's input has a limit (2 MiB), and a stop that
+        exceeds it could neither go on nor be cancelled."""
+        cut = max(0, min(self.given - self.shed, len(self.events) - _KEPT_EVENTS))
+        self.shed, self.events = self.shed + cut, self.events[cut:]

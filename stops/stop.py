@@ -70,7 +70,7 @@ class Waiting(State):
 
 
 class Stop(State):
-    """Everything a stop knows. Dumped whole when it is continued as new."""
+    """Everything a stop knows. Each of its lists is bounded: it goes into the next run's order."""
 
     order: ChargingStopInput
     run_id: str
@@ -119,6 +119,11 @@ class Stop(State):
     @property
     def stop_id(self) -> str:
         return self.log.stop_id
+
+    def carried(self) -> dict[str, Any]:
+        """The order of the next run: all that is known, without what the store has of the log."""
+        self.log.lighten()
+        return {"carried": self.model_dump(mode="json")}
 
     @property
     def tenant_id(self) -> str:

@@ -41,11 +41,11 @@ _PROMPTLY_S = 8.0
 """Most chargers begin within seconds of their yes: then both are told at once."""
 _LONG_HISTORY_EVENTS = 2000
 
-_TOLD_BY = {
-    ReasonCode.SUSTAIN_PAUSED: Pause.PAUSED,
-    ReasonCode.SUSTAIN_CONTACT_LOST: Pause.OUT_OF_CONTACT,
+_TURN_EVENTS = {
+    Pause.NONE: "charge.resumed",
+    Pause.PAUSED: "charge.paused",
+    Pause.OUT_OF_CONTACT: "charge.contact_lost",
 }
-"""What the reason of now says was told: the run before this one may have told it."""
 
 Keep = Callable[[Session, Callable[[], Awaitable[Route]]], Keeper]
 
@@ -188,7 +188,6 @@ class Charging:
         """Until the session's end is judged to be enough. Raises AttemptFailed where another charger helps,
         StopEnds where it does not, GoesOn where the history has grown long."""
         stop = self._stop
-        told = _TOLD_BY.get(stop.reason, Pause.NONE) if stop.reason else Pause.NONE
         while not session.is_over:
             if await self._left_by_report(session):
                 break
@@ -203,7 +202,7 @@ class Charging:
             if stillness.over:
                 await self._leave_still(session, stillness)
                 break
-            told = self._tell(session, stillness, told)
+            self._tell(session, stillness)
             self._go_on_later(session)
             await self._news_of(session)
         self._waits.silence()
@@ -225,10 +224,11 @@ class Charging:
 
     async def _news_of(self, session: Session) -> None:
         """Until anything is said about it, or its stillness is due to be judged."""
-        seen = session.revision
+        seen, turns = session.revision, self._stop.bookings[session.attempt_id].turns
+        due = due_at(session, self._stop.policy, workflow.now())
         await self._waits.until_alarm(
             lambda: session.revision != seen,
-            due_at(session, self._stop.policy, workflow.now()),
+            min(due, turns.next_at or due),
             f"Progress of the charge at {session.charger_id}",
         )
 
@@ -273,20 +273,27 @@ class Charging:
         self._stop.note("human.requested", text, workflow.now(), reason=reason, next_step=NextStep.HUMAN)
         raise StopEnds(StopOutcome.HANDED_TO_HUMAN, reason)
 
-    def _tell(self, session: Session, stillness: Stillness, told: Pause) -> Pause:
-        """Pauses and lost contact are told once when they begin, and once when they are over."""
-        stop, pause = self._stop, stillness.pause
-        if pause is told or pause is Pause.VEHICLE_DONE:
-            return told
-        if pause in (Pause.PAUSED, Pause.OUT_OF_CONTACT) and stillness.reason is not None:
-            type_ = "charge.paused" if pause is Pause.PAUSED else "charge.contact_lost"
-            text = f"{session.charger_id}: {entry(stillness.reason).title}"
-            stop.note(type_, text, workflow.now(), reason=stillness.reason, energy_kwh=session.energy_kwh)
-        elif pause is Pause.NONE and told is not Pause.NONE:
-            stop.recovered()
-            text = f"{session.charger_id} charges again"
-            stop.note("charge.resumed", text, workflow.now(), energy_kwh=session.energy_kwh)
-        return pause
+    def _tell(self, session: Session, stillness: Stillness) -> None:
+        """Pauses and lost contact are told once when they begin, and once when they are over; of a connector
+        that flaps, not each. The reason of now follows each turn, told or not."""
+        stop, turns = self._stop, self._stop.bookings[session.attempt_id].turns
+        pause, reason, did = stillness.pause, stillness.reason, turns.does
+        if pause not in (Pause.NONE, Pause.PAUSED, Pause.OUT_OF_CONTACT):
+            return
+        tells = turns.turn(pause, workflow.now())
+        if pause is not did:
+            stop.reason, stop.next_step = reason, entry(reason).next_step if reason else None
+        if tells:
+            words, count = f": {entry(reason).title}" if reason else " charges again", turns.count()
+            since = f" ({count} turns since the last word)" if count else ""
+            stop.note(
+                _TURN_EVENTS[pause],
+                f"{session.charger_id}{words}{since}",
+                workflow.now(),
+                reason=reason,
+                energy_kwh=session.energy_kwh,
+                turns=count,
+            )
 
     def _go_on_later(self, session: Session) -> None:
         """A quiet moment of a long charge: the place to continue as new."""

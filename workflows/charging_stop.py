@@ -102,7 +102,7 @@ class ChargingStop:
                 raise broken  # a bug: the task fails, is seen, and is tried again with mended code
         result = course.result()
         if result is None:
-            workflow.continue_as_new({"carried": self.stop.model_dump(mode="json")})
+            workflow.continue_as_new(self.stop.carried())
         return result
 
     async def _course(self) -> StopResult | None:
@@ -226,7 +226,9 @@ class ChargingStop:
     def status(self) -> StopView:
         return view_of(self.stop)
 
-    @workflow.query(name=QUERY_TIMELINE, description="Every transition so far, oldest first")
+    @workflow.query(
+        name=QUERY_TIMELINE, description="Every transition, oldest first; of a long stop its last ones"
+    )
     def timeline(self) -> list[StopEvent]:
         return self.stop.log.events
 

@@ -68,6 +68,17 @@ def the_workflow_knows_more_than_the_store(day: Morning) -> None:
 
 
 @control(LOG)
+def the_workflow_has_forgotten_how_it_began(day: Morning) -> None:
+    day.workflow_events = day.events[2:]
+
+
+@control(LOG)
+def the_end_that_a_long_stop_tells_is_another(day: Morning) -> None:
+    day.view_changes = {"continued_from_run_id": "run-before"}
+    day.workflow_events = [*day.events[2:4], *day.events[5:]]
+
+
+@control(LOG)
 def the_store_knows_more_than_the_workflow(day: Morning) -> None:
     day.workflow_events = day.events[:-1]
 

@@ -148,6 +148,13 @@ def test_a_reset_stop_goes_on_in_its_log_under_other_numbers() -> None:
     assert day.broken() == {LOG}
 
 
+def test_the_run_of_a_long_stop_tells_the_end_of_its_log() -> None:
+    day = morning()
+    day.view_changes = {"continued_from_run_id": "run-before"}
+    day.workflow_events = day.events[2:]
+    assert day.broken() == set()
+
+
 def test_a_terminated_stop_is_closed_by_another_hand() -> None:
     day = morning()
     day.workflow_events = day.events[:6]

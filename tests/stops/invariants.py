@@ -65,12 +65,12 @@ class Watch:
             raise broken(1, f"a session is being adopted while {wanted or adopting[1:]} is wanted")
 
     def _events_have_reasons(self, stop: Stop) -> None:
-        for event in stop.log.events[self._checked_events :]:
+        for event in (event for event in stop.log.events if event.seq > self._checked_events):
             if event.type in ("attempt.failed", "fallback.chosen") and event.reason is None:
                 raise broken(6, f"{event.type} without a reason: {event.text}")
             if event.type == "late_start.adopted":
                 self._adopted_where_the_vehicle_is(stop, str(event.data["attempt_id"]))
-        self._checked_events = len(stop.log.events)
+        self._checked_events = stop.log.last_seq
 
     def _says_what_it_waits_for(self, run: Run, stop: Stop) -> None:
         waits = stop.waiting
@@ -210,7 +210,7 @@ class Watch:
                 raise broken(
                     5, f"event {told.seq} is {told.type}, and stands in the store as {events.get(told.seq)}"
                 )
-        later = [e for seq, e in events.items() if seq > len(stop.log.events)]
+        later = [e for seq, e in events.items() if seq > stop.log.last_seq]
         if any("amendment_id" not in e.data for e in later):
             raise broken(5, "the store holds events that nobody wrote")
         view = self.world.store.view

@@ -11,10 +11,10 @@ from temporalio.client import WorkflowHandle
 from connectors.ports import RoutedEvidence
 from models.commands import ChargerCommand
 from models.evidence import Evidence, EvidenceKind, EvidenceSource
-from models.stop import StopOutcome, StopPhase, StopResult
+from models.stop import StopEvent, StopOutcome, StopPhase, StopResult
 from tests.workflows.conftest import StopHandle, Surroundings
 from tests.workflows.stages import charging
-from tests.workflows.stop_words import arrive, timeline
+from tests.workflows.stop_words import arrive, cancel, timeline
 
 REAL_CHARGE_EVENTS = 47
 """Beside workflow tasks, of which a calm charge has 11 (3 events each): under 80 events in all. A machine
@@ -105,11 +105,38 @@ async def test_a_very_long_charge_goes_on_in_a_new_run_with_all_it_knows(around:
     view = await stop.until(lambda v: v.phase is StopPhase.CHARGING)
     assert view.continued_from_run_id == first_run
     before = len(await timeline(stop))
-    assert before > 5, "the log goes with it"
+    assert before > 5, "the log's end goes with it"
     end = told(command, EvidenceKind.SESSION_ENDED, at + timedelta(hours=1), 31.0)
     await around.relay.accept([end])
     result = await stop.result()
     assert (result.outcome, result.energy_kwh) == (StopOutcome.CHARGED, 31.0)
+    await stored_log_is_told(stop)
+
+
+async def stored_log_is_told(stop: StopHandle) -> list[StopEvent]:
+    """The store has the whole log; the run tells its end, event by event the same."""
     stored = await stop.stored_events(lambda events: events[-1].type == "stop.closed")
+    own = await timeline(stop)
     assert [e.seq for e in stored] == list(range(1, len(stored) + 1))
-    assert [e.model_dump() for e in stored] == [e.model_dump() for e in await timeline(stop)]
+    assert [e.model_dump() for e in stored[-len(own) :]] == [e.model_dump() for e in own]
+    return stored
+
+
+@pytest.mark.slow
+@pytest.mark.asyncio
+async def test_a_connector_that_flaps_for_hours_never_wedges_its_stop(around: Surroundings) -> None:
+    """12,000 turns, a second apart, with long ids: each turn once cost the log an event, and log and ids went
+    into the next run's order, until Temporal refused it at every try. Some minutes long."""
+    stop, command = await charging(around)
+    at = datetime.now(UTC)
+    for turn in range(1, 12_000):
+        at += timedelta(seconds=1)
+        kind = EvidenceKind.SUSPENDED_BY_CHARGER if turn % 2 else EvidenceKind.ENERGY_FLOWING
+        item = told(command, kind, at, turn * 0.001).evidence
+        named = item.model_copy(update={"event_id": f"{turn}:".ljust(200, "x")})
+        await stop.handle.signal("evidence", [named])
+        if turn % 500 == 0:
+            await stop.view()
+    await cancel(stop)
+    assert (await stop.result()).outcome is StopOutcome.CANCELLED
+    assert len(await stored_log_is_told(stop)) < 100

@@ -27,21 +27,27 @@ def log_is_the_workflows_log(world: World) -> Broken:
             continue
         ours = [event for event in stored if AMENDMENT not in event.data]
         theirs = sorted(book.timeline, key=lambda event: event.seq)
+        # The run of a long stop tells the end of the log; what came before, former runs had written.
+        tells_end = bool(view.continued_from_run_id and theirs and theirs[0].seq > 1)
+        reset = any(event.type == RESET for event in ours)
+        if tells_end and not reset:
+            ours = [event for event in ours if event.seq >= theirs[0].seq]
         if _lost(stored):
             ours = ours[: len(theirs)]
-        if any(event.type == RESET for event in ours):
-            difference = _difference_since_reset(ours, theirs)
+        if reset:
+            difference = _difference_since_reset(ours, theirs, tells_end)
         else:
             difference = _first_difference(ours, theirs)
         if difference:
             yield view.stop_id, f"{view.business_key}: {difference}"
 
 
-def _difference_since_reset(stored: Sequence[StopEvent], told: Sequence[StopEvent]) -> str:
+def _difference_since_reset(stored: Sequence[StopEvent], told: Sequence[StopEvent], tells_end: bool) -> str:
     """The end of both, but for the numbers; and what the run still knows from before stands in the log."""
     since = max(index for index, event in enumerate(stored) if event.type == RESET) + 1
     before = [_unnumbered(event) for event in stored[:since]]
-    tail, cut = stored[since:], len(told) - len(stored[since:])
+    tail = stored[since:][-len(told) :] if tells_end else stored[since:]
+    cut = len(told) - len(tail)
     for event in told[: max(0, cut)]:
         if _unnumbered(event) not in before:
             return f"{event.type} '{event.text}' of before the reset is in the workflow only"
