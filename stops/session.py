@@ -167,6 +167,12 @@ class Session(Told):
         return max(0.0, self.energy_kwh - (self.soc_kwh if self.is_measured else 0.0))
 
     @property
+    def has_our_vehicle(self) -> bool:
+        """What it delivers goes into the vehicle of the stop; a start that came alive after it was given up
+        may charge anybody's."""
+        return self.wanted or self.left_alive
+
+    @property
     def flowed(self) -> bool:
         return self.energy_since is not None or self.energy_kwh > 0
 

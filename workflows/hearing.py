@@ -137,7 +137,7 @@ class Hearing:
             stop.late.append(item)
             return
         session = self._session_of(item)
-        if item.soc_percent is not None and item.source is not EvidenceSource.DRIVER:
+        if item.soc_percent is not None and _is_of_our_vehicle(item, session):
             stop.vehicle.measure(item.soc_percent, item.observed_at)
         if item.attempt_id is None:
             stop.presence.see(item)
@@ -163,3 +163,11 @@ class Hearing:
         if item.kind in (EvidenceKind.CONNECTOR_OCCUPIED, EvidenceKind.CHARGER_REMOVED):
             return None  # occupied by ourselves; and what is taken off a list goes on charging
         return current
+
+
+def _is_of_our_vehicle(item: Evidence, session: Session | None) -> bool:
+    """A measured charge is our vehicle's if its own feed tells it, or a session that it was at. A start that
+    comes alive when we have left charges whoever has plugged in since."""
+    if item.source is EvidenceSource.TELEMATICS:
+        return True
+    return session is not None and session.has_our_vehicle and item.source is not EvidenceSource.DRIVER
