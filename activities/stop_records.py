@@ -18,6 +18,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.bare_records import bare_amendment, bare_record
+from activities.taking_over import take_sessions_over
 from models.activity_messages import (
     Amendment,
     FindCharger,
@@ -151,7 +152,14 @@ class StopRecords:
             except OtherRun:
                 if takes_over or not await _lives(record.view):
                     raise
+                await self._take_sessions_over(record.view)
                 takes_over = True
+
+    async def _take_sessions_over(self, view: StopView) -> None:
+        async with self._store.tenant(TenantId(view.tenant_id)) as unit:
+            books = await unit.stops.get(view.stop_id)
+        if books is not None:
+            await take_sessions_over(activity.client(), books, view)
 
     async def _with_record(self, record: StopRecord, work: Callable[[TenantUnit, bool], Awaitable[_T]]) -> _T:
         """The same, with errors as activities raise them."""

@@ -38,6 +38,9 @@ QUERY_TIMELINE = "timeline"
 UPDATE_RELEASE_SESSION = "release_session"
 """To a session keeper: a person has seen that the session has ended, and with how much energy."""
 
+SIGNAL_HAND_BACK = "hand_back"
+"""To a session keeper: its stop, whose workflow id it gives, runs again and owns the session."""
+
 ACTIVITY_PLAN = "plan_stop"
 ACTIVITY_RECORD = "record_stop"
 ACTIVITY_OPEN_STOP = "open_stop"

@@ -222,6 +222,7 @@ class Session(Told):
 
     def release(self, by: str, energy_kwh: float | None, at: datetime) -> None:
         """A person has seen that it ended."""
+        self.revision += 1
         self.released_by = by
         self.told_end_at = self.told_end_at or at
         if energy_kwh is not None:

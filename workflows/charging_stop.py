@@ -87,6 +87,7 @@ class ChargingStop:
         self.fallback = Fallback(stop, self.planning, self.desk, self.charging)
         self.settlement = Settlement(stop, self.waits, self.recorder, self.charging, self.keepers)
         self.hearing = Hearing(stop, self.planning, self.journey)
+        workflow.register_random_seed_callback(self._was_set_back)
 
     @workflow.run
     async def run(self, order: Any) -> StopResult:
@@ -202,6 +203,12 @@ class ChargingStop:
             if task is not None and task.done() and not task.cancelled() and task.exception() is not None:
                 return task.exception()
         return None
+
+    def _was_set_back(self, seed: int) -> None:
+        """A reset gives the run a new seed, and nothing else tells of it. It stands in the history, so every
+        replay comes here at the same place."""
+        del seed
+        self.recorder.takes_over = True
 
     def _next_command_id(self, session: Session, kind: CommandKind) -> str:
         return self.stop.next_command_id(session, kind)

@@ -40,6 +40,9 @@ class Recorder:
         self._stop = stop
         self._writing = asyncio.Lock()
         self._held = 0
+        self.takes_over = False
+        """The workflow was set back: until it has written, the store tells of the run before, and what that
+        one left behind (keepers) acts on its own."""
         self._shown = _shown_at_start()
 
     async def run(self) -> None:
@@ -50,7 +53,8 @@ class Recorder:
 
     @property
     def _may_write(self) -> bool:
-        return self._stop.log.has_news and not self._held and not self._writing.locked()
+        has_news = self._stop.log.has_news or self.takes_over
+        return has_news and not self._held and not self._writing.locked()
 
     @contextmanager
     def held(self) -> Generator[None]:
@@ -65,7 +69,8 @@ class Recorder:
     async def flush(self) -> None:
         """Returns once everything that was new when it was called stands in the store."""
         async with self._writing:
-            if self._stop.log.has_news:
+            if self._stop.log.has_news or self.takes_over:
+                self.takes_over = False
                 self._show()
                 try:
                     await calls.RECORD(take_record(self._stop), summary=self._stop.log.headline)
@@ -81,6 +86,7 @@ class Recorder:
         Raises ActivityError where the store refuses it for good; then the record was not written either, and
         leaves with the next one."""
         async with self._writing:
+            self.takes_over = False
             self._show(attributes=attributes)
             record = take_record(self._stop)
             try:

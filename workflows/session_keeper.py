@@ -6,17 +6,26 @@ came alive, or was billed, after the stop had closed.
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
+from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from models.activity_messages import Amendment, KeptSession, SessionFacts
+    from models.booked import evidence_of
     from models.charger import Charger, Protocol
     from models.commands import CommandKind
-    from models.contract import KEEPER_WORKFLOW, QUERY_STATUS, SIGNAL_EVIDENCE, UPDATE_RELEASE_SESSION
+    from models.contract import (
+        KEEPER_WORKFLOW,
+        QUERY_STATUS,
+        SIGNAL_EVIDENCE,
+        SIGNAL_HAND_BACK,
+        UPDATE_RELEASE_SESSION,
+    )
     from models.evidence import Evidence
     from models.reason_catalogue import entry
     from models.reason_codes import NextStep, ReasonCode
@@ -33,6 +42,7 @@ from workflows.settlement import price_of
 _WAIT_FOR_LIFE_S = 60.0
 _HOURLY = timedelta(hours=1)
 _LONG_HISTORY_EVENTS = 4000
+_KEPT_EVIDENCE = 200
 
 _TENANT = SearchAttributeKey.for_keyword("BackstopTenant")
 _CHARGER = SearchAttributeKey.for_keyword("ChargerId")
@@ -54,6 +64,10 @@ class SessionKeeper:
         self._amendments = 0
         self._commands_sent = 0
         self._booked: Attempt | None = None
+        self._heard: list[Evidence] = []
+        self._stopper: Keeper | None = None
+        self._owner = ""
+        """The workflow id of the stop that owns the session again."""
 
     # --- messages ---------------------------------------------------------------------------------------
 
@@ -62,10 +76,15 @@ class SessionKeeper:
         for item in items:
             if not self._inbox.hears(item.event_id):
                 continue
+            self._heard = [*self._heard, item][-_KEPT_EVIDENCE:]
             if self._session is None:
                 self._early.append(item)
             else:
                 self._session.take(item)
+
+    @workflow.signal(name=SIGNAL_HAND_BACK, description="The stop runs again, and owns its session")
+    def hand_back(self, workflow_id: str) -> None:
+        self._owner = workflow_id
 
     @workflow.update(name=UPDATE_RELEASE_SESSION, description="A person has seen that it has ended")
     async def release_session(self, released: SessionReleased) -> str:
@@ -91,30 +110,63 @@ class SessionKeeper:
 
     @workflow.run
     async def run(self, kept: KeptSession) -> Attempt | None:
-        self._facts = await calls.SESSION_FACTS(kept, summary="What is known of this session")
+        course = asyncio.create_task(self._course())
+        while not course.done():
+            try:
+                await workflow.wait_condition(lambda: course.done() or bool(self._owner))
+                if not course.done() and await self._handed_back():
+                    return None
+            except asyncio.CancelledError:
+                # Native cancel: the session would go on, nobody's. A person ends it with release_session.
+                workflow.logger.warning("cancelled, and goes on: the session lives")
+        if course.result():
+            carried = self._session.model_dump(mode="json") if self._session else None
+            workflow.continue_as_new(self._kept.model_copy(update={"carried": carried}))
+        return self._booked
+
+    async def _course(self) -> bool:
+        """Until the session is over and booked. True: the history has grown long, it goes on in a new run."""
+        self._facts = await calls.SESSION_FACTS(self._kept, summary="What is known of this session")
         facts = self._facts
         if facts.attempt is None or facts.charger is None:
-            return None
+            return False
         session = self._take_over(facts.attempt, facts.charger)
-        keeper = self._keeper(session)
+        keeper = self._stopper = self._keeper(session)
         if not session.is_alive and not session.is_over:
-            await self._until(lambda: session.is_alive or session.is_over, _WAIT_FOR_LIFE_S, "A sign of life")
-        if session.is_alive:
-            self._show(session)
-            await keeper.stop_until_over(most_s=facts.policy.keeper_s)
-            if not session.is_over:
+            patience_s = min(_WAIT_FOR_LIFE_S, facts.policy.confirmation_s)
+            await self._until(lambda: session.is_alive or session.is_over, patience_s, "A sign of life")
+        while True:
+            if session.is_alive:
+                self._show(session)
+                await keeper.stop_until_over(most_s=facts.policy.keeper_s)
+            if session.is_alive:
                 await self._call_unknown(session)
-                await self._wait_for_proof(session, keeper)
-        await self._book(session)
+                if await self._wait_for_proof(session, keeper):
+                    return True
+            await self._book_all(session)
+            if not session.is_alive:
+                return False
+
+    async def _handed_back(self) -> bool:
+        """Whether the stop has the session again: it is told what was heard here. False where it does not run
+        any more."""
+        owner, self._owner = workflow.get_external_workflow_handle(self._owner), ""
+        if self._stopper is not None:
+            self._stopper.retired = True
+        try:
+            await owner.signal(SIGNAL_EVIDENCE, self._heard)
+        except ApplicationError:
+            if self._stopper is not None:
+                self._stopper.retired = False
+            return False
         await workflow.wait_condition(workflow.all_handlers_finished)
-        await self._book(session)  # what was said meanwhile
-        return self._booked
+        return True
 
     def _take_over(self, attempt: Attempt, charger: Charger) -> Session:
         session = self._session or session_of(attempt, charger)
         session.leave(None, workflow.now())
         self._session, self._booked = session, attempt
-        for item in self._early:
+        for item in (*evidence_of(attempt), *self._early):
             session.take(item)
         self._early = []
         return session
@@ -138,6 +190,13 @@ class SessionKeeper:
 
     async def _call_unknown(self, session: Session) -> None:
         """Nobody has proved an end in time: held, and shown to a person."""
+        facts = await calls.SESSION_FACTS(self._kept, summary="What is known of it by now")
+        if facts.attempt is not None and facts.attempt.session is SessionState.ENDED:
+            self._booked = facts.attempt
+            for item in evidence_of(facts.attempt):
+                session.take(item)  # somebody else has seen its end: that is the truth
+        if session.is_over:
+            return
         reason = ReasonCode.STOP_END_UNKNOWN
         self._show(session, reason)
         text = f"{session.charger_id}: {entry(reason).title}; {session.energy_kwh:.1f} kWh so far"
@@ -145,8 +204,9 @@ class SessionKeeper:
         attempt = await self._priced(unknown, self._booked)
         await self._amend("session.unknown", text, attempt, reason=reason, next_step=NextStep.HUMAN)
 
-    async def _wait_for_proof(self, session: Session, keeper: Keeper) -> None:
-        """As long as it takes; stopped again now and then, in case the station is back."""
+    async def _wait_for_proof(self, session: Session, keeper: Keeper) -> bool:
+        """As long as it takes; stopped again now and then, in case the station is back. True: the history has
+        grown long by now."""
         while not session.is_over:
             await self._until(
                 lambda: session.is_over, _HOURLY.total_seconds(), "Proof that the session ended"
@@ -154,18 +214,29 @@ class SessionKeeper:
             if not session.is_over:
                 await keeper.stop_until_over(most_s=1.0)
             if workflow.info().get_current_history_length() > _LONG_HISTORY_EVENTS and not session.is_over:
-                carried = session.model_dump(mode="json")
-                workflow.continue_as_new(self._kept.model_copy(update={"carried": carried}))
+                return True
+        return False
+
+    async def _book_all(self, session: Session) -> None:
+        """Until nothing more was said while it was being written."""
+        await self._book(session)
+        written = -1
+        while written != session.revision:
+            await workflow.wait_condition(workflow.all_handlers_finished)
+            written = session.revision
+            await self._book(session)
 
     async def _book(self, session: Session) -> None:
         """What is known now and was not booked yet."""
         known = self._booked
-        if known is None or session.started_at is None:
+        if known is None:
+            return
+        if session.started_at is None and not session.is_over:
+            await self._book_without_life(session, known)
             return
         attempt = await self._priced(session, known)
         if _books(attempt) == _books(known):
             return
-        late = known.started_at is None
         energy = f"{session.energy_kwh:.1f} kWh"
         if session.record_at is not None and known.session is SessionState.ENDED:
             type_, text = (
@@ -173,7 +244,10 @@ class SessionKeeper:
                 f"The charge record came after all: {energy}, {session.record_cost}",
             )
             reason = ReasonCode.SETTLE_ENERGY_DIFFERS if session.record_differs else None
-        elif late:
+        elif session.started_at is None and session.record_at is not None:
+            type_, reason = "charge_record.came", ReasonCode.CONFIRM_LATE_START
+            text = f"A charge record for a start that nobody saw: {energy}, {session.record_cost}"
+        elif known.started_at is None and session.started_at is not None:
             type_, reason = "late_start.stopped", ReasonCode.CONFIRM_LATE_START
             text = f"A start came alive after the stop had closed; stopped at {energy}"
         else:
@@ -183,6 +257,21 @@ class SessionKeeper:
                 text += f", seen by {session.released_by}"
                 reason = session.end_reason
         await self._amend(type_, text, attempt, reason=reason)
+
+    async def _book_without_life(self, session: Session, known: Attempt) -> None:
+        """Nobody else would ever give back what it holds. Should it live after all, it gets a keeper."""
+        if not known.holds_charger:
+            return
+        given_back = known.model_copy(
+            update={
+                "state": AttemptState.FAILED,
+                "session": SessionState.NEVER_BEGAN,
+                "holds_vehicle": False,
+                "holds_charger": False,
+            }
+        )
+        text = f"{session.charger_id} gave no sign of life after its start; the connector is free again"
+        await self._amend("session.never_began", text, given_back, reason=ReasonCode.CONFIRM_NEVER_STARTED)
 
     async def _priced(self, session: Session, known: Attempt | None) -> Attempt:
         assert known is not None

@@ -57,6 +57,8 @@ class Settlement:
         for keeper in self._keepers.values():
             # Not cancelled: an intent that is being written must be written, and its record with it.
             keeper.retired = True
+        if self._recorder.takes_over:
+            await self._recorder.flush()  # the keepers of before give back first: one session, one keeper
         await self._hand_to_keepers()
         now, outcome = workflow.now(), _outcome(ending.outcome, stop.energy_kwh())
         stop.waiting.human_until = stop.waiting.approval_until = None
