@@ -12,7 +12,7 @@ from models.commands import ChargerCommand
 from models.contract import ACTIVITY_TAKE_BACK, UPDATE_ARRIVED
 from models.evidence import Evidence, EvidenceKind, EvidenceSource
 from models.ids import TenantId
-from models.stop import ArrivalReport, Receipt, StopOutcome
+from models.stop import ArrivalReport, Receipt, StopOutcome, StopPhase
 from store.database import Store
 from tests.workflows.conftest import patient_policy, surroundings
 from tests.workflows.stages import charge_fully, start_given_up
@@ -29,6 +29,7 @@ async def test_what_changes_while_the_store_takes_its_holds_back_is_heard(
         around.charger.obeys_stop = False
         stop, first = await start_given_up(around)
         fallback = (await stop.view()).charger_id
+        await stop.stored(lambda view: view.charger_id == fallback and view.phase is StopPhase.EN_ROUTE)
         began = datetime.now(UTC)
         async with store.tenant(TenantId(around.tenant_id)) as other:
             # The store is slow: somebody holds the stop's row.
