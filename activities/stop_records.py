@@ -60,6 +60,7 @@ from store.attempts import AttemptIntent
 from store.database import Store, TenantUnit
 from store.errors import ConnectorBusy, OtherRequest, OtherRun, StillOpen, VehicleBusy, is_bad_data
 from store.json_text import json_text
+from store.start_counts import count_starts
 
 _log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
@@ -107,7 +108,7 @@ class StopRecords:
         raw in quarantine: it blocks nobody."""
         stop_id = record.view.stop_id
         try:
-            await self._record(record, lambda unit, _: _learn(unit, record))
+            await self._record(record, lambda unit, _: count_starts(unit, record.view.attempts))
         except (OtherRequest, OtherRun) as other:
             _log.warning("record dropped", stop_id=stop_id, why=type(other).__name__)
         except Exception as error:
@@ -305,7 +306,8 @@ class StopRecords:
         async with self._store.tenant(TenantId(amendment.tenant_id)) as unit:
             if aside:
                 await unit.quarantine.keep(ACTIVITY_AMEND, BAD_DATA, aside, why)
-            await unit.stops.changes.amend(amendment)
+            if await unit.stops.changes.amend(amendment):
+                await count_starts(unit, [amendment.attempt])
 
     async def _amend_degraded(self, amendment: Amendment, refused: Exception) -> None:
         raw, why = json_text(amendment).encode(), f"{type(refused).__name__}: {refused}"
@@ -316,13 +318,6 @@ class StopRecords:
                 raise
             async with self._store.tenant(TenantId(amendment.tenant_id)) as unit:
                 await unit.quarantine.keep(ACTIVITY_AMEND, BAD_DATA, raw, why)
-
-
-async def _learn(unit: TenantUnit, record: StopRecord) -> None:
-    """Let ranking learn from starts whose outcome is proven, once per attempt."""
-    for attempt in record.view.attempts:
-        if attempt.start_proven is not None and await unit.attempts.count_once(attempt.attempt_id):
-            await unit.chargers.count_start(attempt.charger_id, attempt.start_proven)
 
 
 async def _nothing_more(unit: TenantUnit, current: bool) -> None:
