@@ -111,6 +111,10 @@ class SessionState(StrEnum):
     """It lived, and nobody has proved that it ended: held, and shown to a person."""
 
 
+SESSION_OVER = (SessionState.ENDED, SessionState.NEVER_BEGAN)
+"""Proven: nothing is alive, and nothing will be."""
+
+
 class Attempt(Message):
     """One try at one connector."""
 

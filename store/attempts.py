@@ -15,7 +15,7 @@ from models.activity_messages import SessionGoal
 from models.base import Message, UtcDatetime
 from models.ids import TenantId
 from models.reason_codes import ReasonCode
-from models.stop import Attempt, AttemptState
+from models.stop import SESSION_OVER, Attempt, AttemptState
 from models.tables.stops import AttemptRow, SessionProgressRow
 from store.errors import ConnectorBusy, UnknownAttempt, VehicleBusy
 from store.scope import TenantScope, table_of
@@ -139,18 +139,19 @@ class AttemptRepository:
             )
         )
 
-    async def at_connectors(self, stop_id: str) -> list[str]:
-        """The stop's attempts whose session may occupy a connector."""
+    async def unproven(self, stop_id: str) -> list[Attempt]:
+        """The stop's attempts of which nobody has proved that their session is over, or never began."""
+        session = _ATTEMPT.c.body["session"].astext
         found = await self._connection.execute(
-            select(_ATTEMPT.c.attempt_id)
+            select(_ATTEMPT.c.body)
             .where(
                 _ATTEMPT.c.tenant_id == self._tenant_id,
                 _ATTEMPT.c.stop_id == stop_id,
-                _ATTEMPT.c.holds_charger,
+                or_(_ATTEMPT.c.holds_charger, session.not_in([str(state) for state in SESSION_OVER])),
             )
             .order_by(_ATTEMPT.c.number)
         )
-        return [str(attempt_id) for attempt_id in found.scalars()]
+        return [Attempt.model_validate(body) for body in found.scalars()]
 
     async def count_once(self, attempt_id: str) -> bool:
         """True for the one caller who may count what came of its start."""

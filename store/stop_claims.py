@@ -15,8 +15,10 @@ from store.scope import table_of
 _STOP = table_of(StopRow)
 
 # A claim is the note that one has looked: whoever dies after it leaves the stop to the next round in which it
-# is due again. The oldest of every tenant come before the second oldest of any.
-_CLAIM = text(
+# is due again. The oldest of every tenant come before the second oldest of any. Of the stops that have closed
+# there are more every day: both ways to them lead through a partial index (ix_stop_closed, whose stops are
+# looked at ever less often; ix_attempt_unproven, by its very words).
+CLAIM = text(
     """
     WITH waiting AS (
         SELECT tenant_id, stop_id, seen_at FROM stop
@@ -24,10 +26,16 @@ _CLAIM = text(
             WHEN cancel_wanted IS NOT NULL THEN CAST(:cancel_s AS float)
             WHEN began_at IS NULL THEN CAST(:start_s AS float)
             ELSE CAST(:check_s AS float) END)
-        UNION ALL
+        UNION
+        SELECT tenant_id, stop_id, seen_at FROM stop
+        WHERE outcome IS NOT NULL AND updated_at > now() - make_interval(secs => CAST(:reset_s AS float))
+            AND seen_at < now() - greatest(make_interval(secs => CAST(:check_s AS float)),
+                (now() - updated_at) / 2)
+        UNION
         SELECT tenant_id, stop_id, seen_at FROM stop
         WHERE outcome IS NOT NULL AND seen_at < now() - make_interval(secs => CAST(:closed_s AS float))
-            AND stop_id IN (SELECT a.stop_id FROM attempt AS a WHERE a.holds_charger)
+            AND stop_id IN (SELECT a.stop_id FROM attempt AS a
+                WHERE a.holds_charger OR a.body->>'session' NOT IN ('ended', 'never_began'))
     ), due AS (
         SELECT stop_id, seen_at, row_number() OVER (PARTITION BY tenant_id ORDER BY seen_at, stop_id) AS place
         FROM waiting ORDER BY place, seen_at LIMIT :most
@@ -62,19 +70,28 @@ class StopClaims:
         self._connection = connection
 
     async def claim(
-        self, *, most: int, start_s: float, check_s: float, cancel_s: float, closed_s: float
+        self,
+        *,
+        most: int,
+        start_s: float,
+        check_s: float,
+        cancel_s: float,
+        closed_s: float,
+        reset_s: float = 0.0,
     ) -> list[ClaimedStop]:
         """Stops that nobody has seen or written for so long: not begun (`start_s`), open (`check_s`), with a
-        cancel that waits (`cancel_s`), closed with a session that may live (`closed_s`). Each is claimed by
-        one caller; fair between tenants."""
+        cancel that waits (`cancel_s`), closed with a session that may live (`closed_s`). And stops that were
+        closed within `reset_s`: somebody may have set one back. Each is claimed by one caller; fair between
+        tenants."""
         found = await self._connection.execute(
-            _CLAIM,
+            CLAIM,
             {
                 "most": most,
                 "start_s": float(start_s),
                 "check_s": float(check_s),
                 "cancel_s": float(cancel_s),
                 "closed_s": float(closed_s),
+                "reset_s": float(reset_s),
             },
         )
         return [ClaimedStop.model_validate(dict(row)) for row in found.mappings()]

@@ -6,7 +6,9 @@ Runs beside the stop worker, in as many processes as there are (stops are claime
   still charge gets a keeper that ends it;
 - a stop whose workflow completed and whose last records are missing is repaired from the workflow;
 - a cancel that no worker could take is delivered;
-- a session that outlives its stop has a keeper (again, where somebody terminated that).
+- a session that outlives its stop has a keeper (again, where somebody terminated that), and a keeper that
+  has ended leaves nothing behind (workers.left_sessions);
+- a stop that was closed and then set back is followed again.
 """
 
 from __future__ import annotations
@@ -26,20 +28,11 @@ from temporalio.client import (
     WorkflowUpdateRPCTimeoutOrCancelledError,
     WorkflowUpdateStage,
 )
-from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import TemporalError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from api.engine import begin_workflow
-from models.activity_messages import KeptSession
-from models.contract import (
-    KEEPER_WORKFLOW,
-    QUERY_STATUS,
-    QUERY_TIMELINE,
-    STOP_QUEUE,
-    UPDATE_CANCEL,
-    keeper_workflow_id,
-)
+from models.contract import QUERY_STATUS, QUERY_TIMELINE, STOP_QUEUE, UPDATE_CANCEL
 from models.stop import (
     CancelRequest,
     Receipt,
@@ -53,6 +46,7 @@ from store.database import Store
 from store.errors import OtherRequest
 from store.stop_changes import StopChange, StopState
 from store.stop_claims import ClaimedStop
+from workers.left_sessions import LeftSessions
 from workers.stop_release import closed_with, released
 
 _log = structlog.get_logger(__name__)
@@ -63,13 +57,15 @@ _ALIVE = (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.CONTINUED_AS_
 @dataclass(frozen=True)
 class Patience:
     """In seconds. `start_s`: a stop that has not begun; `cancel_s`: a cancel that waits; `check_s`: an open
-    stop that nothing was heard of; `closed_s`: a closed one with a connector held. `rpc_s`: one stop's turn.
-    `most`: stops in one round, of all tenants."""
+    stop that nothing was heard of; `closed_s`: a closed one with a session that may live. For `reset_s` after
+    its last word a closed stop is looked at (ever less often): somebody may set it back. `rpc_s`: one stop's
+    turn. `most`: stops in one round, of all tenants."""
 
     start_s: float = 5.0
     cancel_s: float = 2.0
     check_s: float = 60.0
     closed_s: float = 600.0
+    reset_s: float = 3600.0
     rpc_s: float = 10.0
     every_s: float = 3.0
     most: int = 50
@@ -83,6 +79,7 @@ class StopReconciler:
         self._client = client
         self._queue = task_queue
         self._patience = patience or Patience()
+        self._sessions = LeftSessions(store, client, task_queue)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -109,7 +106,12 @@ class StopReconciler:
         p = self._patience
         async with self._store.platform() as unit:
             due = await unit.stops.claim(
-                most=p.most, start_s=p.start_s, check_s=p.check_s, cancel_s=p.cancel_s, closed_s=p.closed_s
+                most=p.most,
+                start_s=p.start_s,
+                check_s=p.check_s,
+                cancel_s=p.cancel_s,
+                closed_s=p.closed_s,
+                reset_s=p.reset_s,
             )
         return Counter(await asyncio.gather(*(self._one(stop) for stop in due)))
 
@@ -126,9 +128,12 @@ class StopReconciler:
 
     async def look_after(self, stop: ClaimedStop) -> str:
         """What one stop needs; idempotent. Returns what was done, in a word: started, running, cancelled,
-        released, repaired, kept (closed; its sessions have keepers), changed (somebody else was faster)."""
+        released, repaired, kept (closed; its sessions have keepers), followed (closed, and set back since),
+        changed (somebody else was faster)."""
         if stop.closed:
-            return await self._keep_sessions(stop)
+            if await self._follow_again(stop):
+                return "followed"
+            return await self._sessions.look_after(stop)
         done = "running"
         if not stop.began and await self._start(stop):
             done = "started"
@@ -203,29 +208,31 @@ class StopReconciler:
         if closed is None:
             return "changed"
         # Should this process die here, the next round finds the connector held, and starts the keeper.
-        await self._keep_sessions(stop)
+        await self._sessions.look_after(stop)
         return "released"
 
-    async def _keep_sessions(self, stop: ClaimedStop) -> str:
-        async with self._store.tenant(stop.tenant_id) as unit:
-            attempt_ids = await unit.attempts.at_connectors(stop.stop_id)
-        for attempt_id in attempt_ids:
-            await self._keep_session(stop, attempt_id)
-        return "kept"
-
-    async def _keep_session(self, stop: ClaimedStop, attempt_id: str) -> None:
+    async def _follow_again(self, stop: ClaimedStop) -> bool:
+        """Where another run of a closed stop lives (it was reset to before its close), the row follows it:
+        until that run writes by itself, nobody could read the stop, or tell it anything."""
+        found = await self._describe(stop)
+        if (
+            found is None
+            or found.status is not WorkflowExecutionStatus.RUNNING
+            or found.run_id == stop.run_id
+        ):
+            return False
+        told = await self._ask(stop, found.run_id)
+        if told is None or told[0].outcome is not None:
+            return False
+        # Number 0: whatever that run writes by itself is newer.
+        view = told[0].model_copy(update={"run_id": found.run_id, "version": 0})
         try:
-            await self._client.start_workflow(
-                KEEPER_WORKFLOW,
-                KeptSession(tenant_id=stop.tenant_id, stop_id=stop.stop_id, attempt_id=attempt_id),
-                id=keeper_workflow_id(attempt_id),
-                task_queue=self._queue,
-                # One that has completed has said what it could; one that was terminated must go on.
-                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
-                static_summary="Session whose stop has lost its workflow",
-            )
-        except WorkflowAlreadyStartedError:
-            return
+            async with self._store.tenant(stop.tenant_id) as unit:
+                await unit.stops.record(StopRecord(view=view), takes_over=True)
+                await unit.attempts.regain(view.attempts)
+        except OtherRequest:
+            return False
+        return True
 
     async def _repair(self, stop: ClaimedStop, found: WorkflowExecutionDescription) -> str:
         """The workflow completed: what it says of itself is the truth, and is written."""

@@ -8,6 +8,7 @@ from decimal import Decimal
 from models.reason_catalogue import entry
 from models.reason_codes import NextStep, ReasonCode
 from models.stop import (
+    SESSION_OVER,
     Attempt,
     AttemptState,
     SessionState,
@@ -20,7 +21,6 @@ from models.stop import (
 from store.stop_changes import StopChange, StopState, summed
 
 CLOSED = "stop.closed"
-_OVER = (SessionState.ENDED, SessionState.NEVER_BEGAN)
 
 
 def released(state: StopState, at: datetime, sent: frozenset[str], status: str) -> StopChange:
@@ -78,9 +78,54 @@ def closed_with(state: StopState, result: StopResult, at: datetime) -> StopChang
     return StopChange(_closed(view, result, event), event, state.run_id)
 
 
+def over(state: StopState, known: Attempt, at: datetime) -> StopChange | None:
+    """What became of a session that outlived its stop, where its keeper ended and did not write it: `known`,
+    as the keeper left it. One without a sign of life never began: that frees its connector. None where there
+    is nothing to say: the stop runs, the row says it already, or the session lives."""
+    view = state.view
+    booked = next((one for one in view.attempts if one.attempt_id == known.attempt_id), None)
+    if view.result is None or (booked is not None and booked.session in SESSION_OVER):
+        return None
+    if known.session in SESSION_OVER:
+        session, text = known.session, f"The session at {known.charger_id} has ended, as its keeper knew"
+    elif known.started_at is None and (booked is None or booked.started_at is None):
+        session, text = SessionState.NEVER_BEGAN, f"{known.charger_id}: no session ever came of this start"
+    else:
+        return None
+    charged = known.state is AttemptState.CHARGED
+    late = known.model_copy(
+        update={
+            "state": known.state if charged else AttemptState.FAILED,
+            "session": session,
+            "holds_vehicle": False,
+            "holds_charger": False,
+        }
+    )
+    attempts = tuple(late if one is booked else one for one in view.attempts)
+    result = summed(view.result, attempts if booked is not None else (*attempts, late))
+    event = StopEvent(
+        stop_id=view.stop_id,
+        seq=0,
+        at=max(at, view.updated_at),
+        type=f"session.{session}",
+        phase=view.phase,
+        text=text,
+        attempt_number=late.number,
+        charger_id=late.charger_id,
+        reason=late.reason,
+        data={"attempt_id": late.attempt_id, "energy_kwh": late.energy_kwh},
+    )
+    changed = view.model_copy(
+        update={"attempts": result.attempts, "result": result, "energy_kwh": result.energy_kwh}
+    )
+    return StopChange(changed, event, state.run_id)
+
+
 def _left(attempt: Attempt, sent: bool, reason: ReasonCode) -> Attempt:
-    may_live = attempt.session not in _OVER and (sent or attempt.session is not SessionState.INTENDED)
+    may_live = attempt.session not in SESSION_OVER and (sent or attempt.session is not SessionState.INTENDED)
     changes: dict[str, object] = {"holds_vehicle": False, "holds_charger": may_live}
+    if not may_live and attempt.session not in SESSION_OVER:
+        changes["session"] = SessionState.NEVER_BEGAN
     if attempt.state is AttemptState.OPEN:
         changes["state"] = AttemptState.GUARDED if may_live else AttemptState.FAILED
         changes["reason"] = attempt.reason or reason

@@ -42,7 +42,8 @@ _SAID = {
     "cancelled": "its workflow runs, and has taken the cancel that was kept for it",
     "released": "its workflow is gone: closed, vehicle free, a keeper ends what may still charge",
     "repaired": "its workflow had completed: log and view now say what it says",
-    "kept": "it has closed; each connector it still holds has a keeper",
+    "kept": "it has closed; each session of it that may live has a keeper",
+    "followed": "it had closed and was set back; its row follows the run that lives",
     "changed": "somebody else was faster; look at it again",
 }
 

@@ -28,6 +28,7 @@ class StopRow(TableRow, table=True):
         Index(
             "ix_stop_live_telematics", "tenant_id", "telematics_id", postgresql_where=text("outcome IS NULL")
         ),
+        Index("ix_stop_closed", "updated_at", postgresql_where=text("outcome IS NOT NULL")),
     )
     stop_id: str = Field(primary_key=True)
     tenant_id: str
@@ -103,6 +104,12 @@ class AttemptRow(TableRow, table=True):
             postgresql_where=text("holds_charger"),
         ),
         Index("ix_attempt_start", "tenant_id", text("lower(station_id)"), text("lower(token_uid)")),
+        # Nobody has proved that its session is over: few, however many stops have closed.
+        Index(
+            "ix_attempt_unproven",
+            "stop_id",
+            postgresql_where=text("holds_charger OR body->>'session' NOT IN ('ended', 'never_began')"),
+        ),
         Index("ix_attempt_remote_start", "tenant_id", "station_id", "remote_start_id"),
     )
     attempt_id: str = Field(primary_key=True)
