@@ -47,7 +47,8 @@ class ChargerCommand(Message):
 
 class CommandReply(Message):
     """What the peer said. Its words are cleaned; a session id that cannot be kept is left out, with a mark in
-    `detail`: cleaned, it might be the id of another session."""
+    `detail`: cleaned, it might be the id of another session. So is a reason of a newer gateway: the outcome
+    says what happened."""
 
     outcome: CommandOutcome
     reason: ReasonCode | None = None
@@ -57,13 +58,18 @@ class CommandReply(Message):
 
     @model_validator(mode="before")
     @classmethod
-    def _leaves_out_an_id_that_cannot_be(cls, data: Any) -> Any:
+    def _leaves_out_what_cannot_be(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
         given = cast("dict[str, Any]", data)
-        ref = given.get("session_ref")
-        if not isinstance(ref, str) or is_fit(ref, 255):
+        marks: dict[str, str] = {}
+        ref, reason = given.get("session_ref"), given.get("reason")
+        if isinstance(ref, str) and not is_fit(ref, 255):
+            marks["session_ref"] = f"session_ref out of bounds: {clean_text(ref, 80)!r}"
+        if isinstance(reason, str) and reason not in ReasonCode._value2member_map_:
+            marks["reason"] = f"unknown reason: {clean_text(reason, 80)!r}"
+        if not marks:
             return given
         said = clean_text(given.get("detail", ""), MOST_CHARACTERS // 2)
-        mark = f"session_ref out of bounds: {clean_text(ref, 80)!r}"
-        return {**given, "session_ref": None, "detail": f"{said}; {mark}" if said else mark}
+        words = [said, *marks.values()] if said else marks.values()
+        return {**given, **dict.fromkeys(marks), "detail": "; ".join(words)}

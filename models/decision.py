@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any, cast
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from models.base import Message, PlannedInstant, UtcDatetime
+from models.base import MOST_WORD_CHARACTERS, Message, PlannedInstant, UtcDatetime, clean_text
 from models.charger import Charger
 from models.money import Money
 from models.place import Place
@@ -29,6 +29,8 @@ class RejectionRule(StrEnum):
     DETOUR_TOO_LONG = "policy.detour_too_long"
     CONFIDENCE_TOO_LOW = "policy.confidence_too_low"
     COST_ABOVE_CEILING = "policy.cost_above_ceiling"
+    OTHER = "other"
+    """A rule of a newer planner: its name stands in `observed`."""
 
 
 class Rejection(Message):
@@ -39,12 +41,39 @@ class Rejection(Message):
     observed: str
     limit: str
 
+    @model_validator(mode="before")
+    @classmethod
+    def _keeps_a_rule_of_tomorrow(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        given = cast("dict[str, Any]", data)
+        rule = given.get("rule")
+        if not isinstance(rule, str) or rule in RejectionRule._value2member_map_:
+            return given
+        said = clean_text(f"{rule}: {given.get('observed', '')}", MOST_WORD_CHARACTERS)
+        return {**given, "rule": RejectionRule.OTHER, "observed": said}
+
 
 class Profile(StrEnum):
     CHEAPEST = "cheapest"
     FASTEST = "fastest"
     LOWEST_RISK = "lowest_risk"
     BALANCED = "balanced"
+
+
+def _is_known_profile(value: Any) -> bool:
+    """What is no word at all, the field judges."""
+    return not isinstance(value, str) or value in Profile._value2member_map_
+
+
+def _known_profiles(value: Any) -> Any:
+    """Without those of a newer planner: nobody here could ask for them."""
+    if isinstance(value, dict):
+        named = cast("dict[Any, Any]", value)
+        return {key: text for key, text in named.items() if _is_known_profile(key)}
+    if isinstance(value, (list, tuple)):
+        return [one for one in cast("list[Any]", value) if _is_known_profile(one)]
+    return value
 
 
 class Candidate(Message):
@@ -65,7 +94,7 @@ class Candidate(Message):
     failure_term: Decimal
     eta_impact_s: float
     network_rank: int = 99
-    options: tuple[Profile, ...] = ()
+    options: Annotated[tuple[Profile, ...], BeforeValidator(_known_profiles)] = ()
 
 
 class PlanRequest(Message):
@@ -97,7 +126,7 @@ class Decision(Message):
     rejections: tuple[Rejection, ...] = ()
     rejected_count: int = 0
     rejected_by_rule: dict[str, int] = {}
-    options: dict[Profile, str] = {}
+    options: Annotated[dict[Profile, str], BeforeValidator(_known_profiles)] = {}
     inputs_hash: str
     policy_version: str
     planner_version: str

@@ -108,6 +108,10 @@ def _is_id(value: Any) -> bool:
     return isinstance(value, str) and is_fit(value, 255)
 
 
+def _is_known_reason(value: Any) -> bool:
+    return isinstance(value, str) and value in ReasonCode._value2member_map_
+
+
 def _is_instant(value: Any) -> bool:
     try:
         _INSTANT.validate_python(value)
@@ -127,6 +131,7 @@ _LEFT_OUT_UNLESS: dict[str, Callable[[Any], bool]] = {
     "idle_minutes": _within(0, 1_000_000, _DECIMAL),
     "heard_at": _is_instant,
     "cost": _is_cost,
+    "reason": _is_known_reason,
 }
 """An id is left out rather than cleaned: cleaned, it might be the id of another session."""
 

@@ -31,6 +31,7 @@ from workers.settings import Settings
 from workers.versions import deployment_of
 from workers.workflow_code import keep_workflow_code
 from workflows.charging_stop import ChargingStop
+from workflows.intake import IntakeRunner
 from workflows.session_keeper import SessionKeeper
 from workflows.station_command import StationCommand
 
@@ -97,10 +98,12 @@ def stop_signal() -> asyncio.Event:
 
 def sandbox() -> SandboxedWorkflowRunner:
     """Words and rules pass through: they are pure, and a layer rule keeps them so. Our workflow code itself
-    is imported anew for each run, under guard, from what this process has kept of it."""
+    is imported anew for each run, under guard, from what this process has kept of it. What nobody can read
+    fails no workflow task (workflows/intake.py): every worker and replayer of ours runs on this."""
     keep_workflow_code()
     return SandboxedWorkflowRunner(
-        restrictions=SandboxRestrictions.default.with_passthrough_modules("models", "stops")
+        runner_class=IntakeRunner,
+        restrictions=SandboxRestrictions.default.with_passthrough_modules("models", "stops"),
     )
 
 

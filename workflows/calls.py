@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import FailureError
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from models.activity_messages import (
@@ -59,6 +59,8 @@ with workflow.unsafe.imports_passed_through():
     from models.station_commands import StationRoute, StationTask, StationTaskDone
     from models.stop import StopRecord
 
+from workflows.intake import Unread
+
 A = TypeVar("A")
 R = TypeVar("R")
 
@@ -80,7 +82,7 @@ class OwnCall(Generic[A, R]):
 
     async def __call__(self, argument: A, *, summary: str = "") -> R:
         """Raises ActivityError only where the store refuses the data itself (never retried)."""
-        return await workflow.execute_activity(
+        result: R | Unread = await workflow.execute_activity(
             self.name,
             argument,
             result_type=self.result,
@@ -88,6 +90,7 @@ class OwnCall(Generic[A, R]):
             retry_policy=_UNTIL_DONE,
             summary=_short(summary),
         )
+        return readable(result, self.name)
 
 
 class Read(Generic[A, R]):
@@ -100,7 +103,7 @@ class Read(Generic[A, R]):
 
     async def __call__(self, argument: A, *, summary: str = "") -> R:
         try:
-            return await workflow.execute_local_activity(
+            result: R | Unread = await workflow.execute_local_activity(
                 self.name,
                 argument,
                 result_type=self.result,
@@ -109,6 +112,7 @@ class Read(Generic[A, R]):
                 retry_policy=_A_FEW,
                 summary=_short(summary),
             )
+            return readable(result, self.name)
         except FailureError:
             # Not only ActivityError: a local activity that timed out is that when it happens, and the bare
             # TimeoutError when its marker is replayed. Both must go the same way.
@@ -127,7 +131,7 @@ class FirstCall(Generic[A, R]):
     async def __call__(self, argument: A, *, summary: str = "") -> R:
         """Raises ActivityError only where the store refuses the data itself (never retried)."""
         try:
-            return await workflow.execute_local_activity(
+            result: R | Unread = await workflow.execute_local_activity(
                 self.name,
                 argument,
                 result_type=self.result,
@@ -136,6 +140,7 @@ class FirstCall(Generic[A, R]):
                 retry_policy=RetryPolicy(initial_interval=timedelta(seconds=0.2), maximum_attempts=3),
                 summary=_short(summary),
             )
+            return readable(result, self.name)
         except FailureError:
             return await OwnCall(self.name, self.result)(argument, summary=summary)
 
@@ -163,8 +168,8 @@ PRICE: Read[SettleRequest, Settlement] = Read(
 )
 
 
-def plan(request: PlanRequest, timeout_s: float, summary: str) -> workflow.ActivityHandle[Decision]:
-    """On the planner's own queue: solving never delays a stop's messages."""
+def plan(request: PlanRequest, timeout_s: float, summary: str) -> workflow.ActivityHandle[Decision | Unread]:
+    """On the planner's own queue: solving never delays a stop's messages. Read its result by `readable`."""
     return workflow.start_activity(
         ACTIVITY_PLAN,
         request,
@@ -182,7 +187,7 @@ def plan(request: PlanRequest, timeout_s: float, summary: str) -> workflow.Activ
 async def send(command: ChargerCommand, task_queue: str, route_wait_s: float, summary: str) -> CommandReply:
     """To the process that can reach the charger. Never retried by the server: that process may be gone for
     good, and what it sent may have worked. Raises ActivityError."""
-    return await workflow.execute_activity(
+    reply: CommandReply | Unread = await workflow.execute_activity(
         ACTIVITY_COMMAND,
         command,
         task_queue=task_queue,
@@ -193,6 +198,24 @@ async def send(command: ChargerCommand, task_queue: str, route_wait_s: float, su
         retry_policy=_ONCE,
         summary=_short(summary),
     )
+    return readable(reply, ACTIVITY_COMMAND)
+
+
+def readable(result: R | Unread, name: str) -> R:
+    """What an activity gave. Planner and gateways have no pinned versions, and may be newer than this run:
+    what it cannot read counts as an activity that failed, and never fails the task. Raises ActivityError."""
+    if not isinstance(result, Unread):
+        return result
+    workflow.logger.error("a result cannot be read", extra={"activity": name, "fault": result.why})
+    raise ActivityError(
+        f"{name} gave what this version cannot read",
+        scheduled_event_id=0,
+        started_event_id=0,
+        identity="",
+        activity_type=name,
+        activity_id="",
+        retry_state=None,
+    ) from ApplicationError(result.why, type="reply.unreadable", non_retryable=True)
 
 
 def _short(summary: str) -> str | None:

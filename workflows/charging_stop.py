@@ -47,7 +47,7 @@ with workflow.unsafe.imports_passed_through():
         StopView,
     )
     from stops.may import Refused, may_approve, may_arrive, may_cancel, may_choose, may_report
-    from stops.order import read_order
+    from stops.order import carried_on, read_order, unreadable
     from stops.session import Session
     from stops.stop import Stop
     from stops.view import view_of
@@ -59,6 +59,7 @@ from workflows.desk import Desk
 from workflows.fallback import Fallback
 from workflows.flow import AttemptFailed, GoesOn, Redirected, StopEnds
 from workflows.hearing import Hearing, refuse
+from workflows.intake import Unread, read_each, the_one
 from workflows.journey import Journey
 from workflows.keeper import Keeper
 from workflows.planning import Planning
@@ -72,10 +73,9 @@ class ChargingStop:
     """One stop, one history: attempts are a loop in here."""
 
     @workflow.init
-    def __init__(self, order: Any) -> None:
-        """`order`: a ChargingStopInput as JSON; anything at all may come, from any backend."""
-        info = workflow.info()
-        self.stop: Stop = read_order(order, info.workflow_id, info.run_id, info.workflow_start_time)
+    def __init__(self, *orders: Any) -> None:
+        """`orders`: one ChargingStopInput as JSON; anything at all may come, from any backend."""
+        self.stop: Stop = _ordered(the_one(orders))
         self.keepers: dict[str, Keeper] = {}
         self._recording: asyncio.Task[None] | None = None
         stop = self.stop
@@ -90,7 +90,7 @@ class ChargingStop:
         workflow.register_random_seed_callback(self._was_set_back)
 
     @workflow.run
-    async def run(self, order: Any) -> StopResult:
+    async def run(self, *orders: Any) -> StopResult:
         if self.stop.unreadable:
             raise ApplicationError(self.stop.unreadable, type="stop.bad_order", non_retryable=True)
         course = asyncio.create_task(self._course())
@@ -284,8 +284,18 @@ class ChargingStop:
         self.hearing.signalled_arrival(report)
 
     @workflow.signal(name=SIGNAL_EVIDENCE, description="What charger, partner or vehicle say happened")
-    def evidence(self, items: list[Evidence]) -> None:
-        self.hearing.evidence(items)
+    def evidence(self, items: list[Any]) -> None:
+        self.hearing.evidence(read_each(Evidence, items))
+
+
+def _ordered(order: Any) -> Stop:
+    info = workflow.info()
+    if isinstance(order, Unread):
+        return unreadable(order.why, info.run_id, info.workflow_start_time)
+    # Only a run before this one can carry a stop over: from outside, it would be anybody's stop.
+    if info.continued_run_id is not None and isinstance(order, dict) and "carried" in order:
+        return carried_on(order["carried"], info.run_id)  # pyright: ignore[reportUnknownArgumentType]
+    return read_order(order, info.workflow_id, info.run_id, info.workflow_start_time)
 
 
 def _allowed(rule: Callable[[Stop, Any], None], stop: Stop, message: Any) -> None:

@@ -9,6 +9,7 @@ from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
     from models.activity_messages import FindCharger
+    from models.contract import ACTIVITY_PLAN
     from models.decision import Candidate, Decision, PlanRequest
     from models.reason_catalogue import entry
     from models.reason_codes import ReasonCode
@@ -127,7 +128,7 @@ class Planning:
         if not asked.done():
             asked.cancel()
         try:
-            return await asked
+            return calls.readable(await asked, ACTIVITY_PLAN)
         except ActivityError:
             workflow.logger.warning("the planner did not answer")
             return None

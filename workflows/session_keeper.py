@@ -36,6 +36,7 @@ with workflow.unsafe.imports_passed_through():
 
 from workflows import calls
 from workflows.commands import Commands
+from workflows.intake import Unread, read, read_each, the_one
 from workflows.keeper import Keeper
 from workflows.settlement import price_of
 
@@ -55,10 +56,17 @@ class SessionKeeper:
     """Goes on until the session has been seen to end, or a person says so."""
 
     @workflow.init
-    def __init__(self, kept: KeptSession) -> None:
-        self._kept = kept
+    def __init__(self, *orders: Any) -> None:
+        """`orders`: one KeptSession as JSON."""
+        kept = read(KeptSession, the_one(orders))
+        self._unreadable = kept.why if isinstance(kept, Unread) else ""
+        self._kept = (
+            KeptSession(tenant_id="", stop_id="", attempt_id="") if isinstance(kept, Unread) else kept
+        )
         self._facts = SessionFacts()
-        self._session: Session | None = Session.model_validate(kept.carried) if kept.carried else None
+        # One that cannot be read is kept all the same: by what the store knows of it.
+        carried = read(Session, self._kept.carried) if self._kept.carried else None
+        self._session: Session | None = None if isinstance(carried, Unread) else carried
         self._early: list[Evidence] = []
         self._inbox = Inbox()
         self._amendments = 0
@@ -72,8 +80,8 @@ class SessionKeeper:
     # --- messages ---------------------------------------------------------------------------------------
 
     @workflow.signal(name=SIGNAL_EVIDENCE, description="What charger, partner or vehicle say happened")
-    def evidence(self, items: list[Evidence]) -> None:
-        for item in items:
+    def evidence(self, items: list[Any]) -> None:
+        for item in read_each(Evidence, items):
             if not self._inbox.hears(item.event_id):
                 continue
             self._heard = [*self._heard, item][-_KEPT_EVIDENCE:]
@@ -83,8 +91,8 @@ class SessionKeeper:
                 self._session.take(item)
 
     @workflow.signal(name=SIGNAL_HAND_BACK, description="The stop runs again, and owns its session")
-    def hand_back(self, workflow_id: str) -> None:
-        self._owner = workflow_id
+    def hand_back(self, workflow_id: Any) -> None:
+        self._owner = workflow_id if isinstance(workflow_id, str) else ""
 
     @workflow.update(name=UPDATE_RELEASE_SESSION, description="A person has seen that it has ended")
     async def release_session(self, released: SessionReleased) -> str:
@@ -109,7 +117,10 @@ class SessionKeeper:
     # --- the run ----------------------------------------------------------------------------------------
 
     @workflow.run
-    async def run(self, kept: KeptSession) -> Attempt | None:
+    async def run(self, *orders: Any) -> Attempt | None:
+        if self._unreadable:
+            text = f"This is no session to keep: {self._unreadable}"
+            raise ApplicationError(text, type="keeper.bad_order", non_retryable=True)
         course = asyncio.create_task(self._course())
         while not course.done():
             try:

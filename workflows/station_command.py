@@ -5,10 +5,11 @@ Its history is the audit: who asked for what, when, and what the station said.""
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, TimeoutError, TimeoutType
+from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, TimeoutType
 
 with workflow.unsafe.imports_passed_through():
     from models.commands import CommandOutcome
@@ -19,6 +20,7 @@ with workflow.unsafe.imports_passed_through():
     from models.station_commands import StationReply, StationTask, StationTaskDone
 
 from workflows import calls
+from workflows.intake import Unread, read, the_one
 
 _LOOKS = 3
 _SLACK_S = 15.0
@@ -31,7 +33,11 @@ class StationCommand:
     """Reads like its name."""
 
     @workflow.run
-    async def run(self, task: StationTask) -> StationReply:
+    async def run(self, *tasks: Any) -> StationReply:
+        task = read(StationTask, the_one(tasks))
+        if isinstance(task, Unread):
+            text = f"This is no task for a station: {task.why}"
+            raise ApplicationError(text, type="station.bad_task", non_retryable=True)
         reply = await self._do(task)
         await calls.NOTE_AT_STATION(StationTaskDone(task=task, reply=reply))
         return reply
@@ -48,7 +54,7 @@ class StationCommand:
             if route.task_queue is None:
                 break
             try:
-                reply = await workflow.execute_activity(
+                result: StationReply | Unread = await workflow.execute_activity(
                     ACTIVITY_DO_AT_STATION,
                     task,
                     result_type=StationReply,
@@ -59,6 +65,7 @@ class StationCommand:
                     retry_policy=RetryPolicy(maximum_attempts=1),
                     summary=f"{task.kind} {task.action}".strip(),
                 )
+                reply = calls.readable(result, ACTIVITY_DO_AT_STATION)
             except ActivityError as error:
                 cause = error.cause
                 if isinstance(cause, TimeoutError) and cause.type is TimeoutType.SCHEDULE_TO_START:

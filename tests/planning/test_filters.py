@@ -14,7 +14,7 @@ from models.decision import PlanRequest, RejectionRule
 from models.policy import NetworkPreference, Policy
 from planning.planner import plan
 
-RULES = list(RejectionRule)
+RULES = [rule for rule in RejectionRule if rule is not RejectionRule.OTHER]  # that one is no filter of ours
 BAD: dict[RejectionRule, dict[str, Any]] = {
     RejectionRule.NOT_PLANNABLE: {"plannable": False},
     RejectionRule.EXCLUDED: {"site_id": "out"},

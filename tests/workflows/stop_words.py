@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from temporalio.client import WorkflowUpdateFailedError
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
 from models.contract import (
@@ -77,3 +78,14 @@ async def refusal(stop: StopHandle, update: str, message: Any) -> str:
     cause = refused.value.cause
     assert isinstance(cause, ApplicationError)
     return cause.type or ""
+
+
+async def task_failures(handle: WorkflowHandle[Any, Any]) -> list[str]:
+    """Why workflow tasks failed; a late answer to an old task is none of it."""
+    found: list[str] = []
+    async for event in handle.fetch_history_events():
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
+            said = event.workflow_task_failed_event_attributes
+            if "UnhandledCommand" not in said.failure.message:
+                found.append(said.failure.message[:160])
+    return found
