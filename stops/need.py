@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 
@@ -13,21 +14,54 @@ from models.policy import Policy
 from models.stop import StopRequest
 from models.vehicle import VehicleState
 from stops.base import State
+from stops.session import Session
 
 _ENOUGH_PERCENT = 0.5
+_SAME_PLACE_M = 100.0
 
 
 class VehicleNow(State):
-    """The vehicle of the stop as it is known now. `measured_at` None: its charge is the request's."""
+    """The vehicle of the stop as it is known now. Its charge is the last measured one (`measured_at` None:
+    the request's), less what it has driven, and with what its sessions have delivered since."""
 
     state: VehicleState
     measured_at: datetime | None = None
+    base_percent: float | None = None
+    """Without what has flowed since; None: the state's own, nothing has changed it."""
+    kwh_then: dict[str, float] = {}
+    """By attempt, what had flowed when it was measured."""
 
-    def measure(self, soc_percent: float, at: datetime) -> None:
+    def measure(self, soc_percent: float, at: datetime, sessions: Sequence[Session]) -> None:
         """A measured state of charge; an older one changes nothing."""
         if self.measured_at is None or at >= self.measured_at:
-            self.measured_at = at
-            self.state = self.state.model_copy(update={"soc_percent": soc_percent})
+            self.measured_at, self.base_percent = at, soc_percent
+            self.kwh_then = {session.attempt_id: session.energy_kwh for session in sessions}
+
+    def weigh(self, sessions: Sequence[Session]) -> None:
+        """Its charge now, by all of its sessions: a figure may be told long after its attempt was over."""
+        if self.base_percent is None:
+            self.base_percent = self.state.soc_percent
+        battery, soc = self.state.battery_usable_kwh, self.base_percent
+        if battery:
+            soc += sum(self._gained_kwh(session) for session in sessions) / battery * 100
+        self.state = self.state.model_copy(update={"soc_percent": max(0.0, min(100.0, soc))})
+
+    def _gained_kwh(self, session: Session) -> float:
+        ended, measured = session.ended_at, self.measured_at
+        if not session.has_our_vehicle or (ended and measured and ended <= measured):
+            return 0.0
+        return max(0.0, session.energy_kwh - self.kwh_then.get(session.attempt_id, 0.0))
+
+    def drove(self, percent: float) -> None:
+        """It has taken so much to come here."""
+        if self.base_percent is None:
+            self.base_percent = self.state.soc_percent
+        self.base_percent -= percent
+        soc = max(0.0, self.state.soc_percent - percent)
+        self.state = self.state.model_copy(update={"soc_percent": soc})
+
+    def is_at(self, candidate: Candidate) -> bool:
+        return candidate.charger.place.distance_m(self.state.position) < _SAME_PLACE_M
 
     def is_on_the_way(self, candidate: Candidate, distance_km: float) -> None:
         """So far from a charger, as the crow flies: somewhere on the line from where it was last known."""
@@ -42,20 +76,9 @@ class VehicleNow(State):
         )
         self.state = self.state.model_copy(update={"position": place})
 
-    def stands_at(self, candidate: Candidate, energy_kwh: float) -> None:
-        """It is at this charger now, with so much more in its battery than was last known."""
-        soc = self.state.soc_percent
-        if self.state.battery_usable_kwh:
-            soc = min(100.0, soc + energy_kwh / self.state.battery_usable_kwh * 100)
-        self.state = self.state.model_copy(update={"soc_percent": soc, "position": candidate.charger.place})
-
-
-def soc_at_start(vehicle: VehicleNow, candidate: Candidate | None, planned_at: datetime) -> float:
-    """Percent at the start of a session: measured since the plan, else as the plan expects it at arrival."""
-    if vehicle.measured_at is not None and vehicle.measured_at >= planned_at:
-        return vehicle.state.soc_percent
-    known = vehicle.state.soc_percent
-    return min(known, candidate.arrival_soc_percent) if candidate else known
+    def stands_at(self, candidate: Candidate) -> None:
+        """It is at this charger now."""
+        self.state = self.state.model_copy(update={"position": candidate.charger.place})
 
 
 def needed_kwh(vehicle: VehicleNow, target_soc_percent: float, soc_percent: float) -> float:

@@ -21,7 +21,7 @@ from stops.inbox import Inbox, Wishes
 from stops.judge import Need
 from stops.ledger import Booking
 from stops.log import StopLog
-from stops.need import VehicleNow, needed_kwh, soc_at_start
+from stops.need import VehicleNow, needed_kwh
 from stops.presence import Heading, Presence
 from stops.session import Session
 
@@ -35,6 +35,10 @@ class Plan(State):
     candidate: Candidate | None = None
     decision: Decision | None = None
     planned_at: datetime | None = None
+    asked_soc_percent: float | None = None
+    """The vehicle's charge when the planner was last asked."""
+    way_percent: float = 0.0
+    """What the way to the planned charger takes of its battery; 0 once it is booked."""
     heading: Heading | None = None
     arrive_by: datetime | None = None
     lost: ReasonCode | None = None
@@ -203,9 +207,11 @@ class Stop(State):
         )
 
     def set_need(self, session: Session) -> float:
-        """From the charge the vehicle has now (measured, or as expected at arrival). Returns kWh."""
+        """From the charge the vehicle has now, as it stands there. Returns kWh."""
         booking = self.bookings[session.attempt_id]
-        soc = soc_at_start(self.vehicle, booking.candidate, self.plan.planned_at or session.opened_at)
+        self._book_way()
+        self.vehicle.weigh(self.sessions)
+        soc = self.vehicle.state.soc_percent
         booking.needed_kwh = needed_kwh(self.vehicle, self.request.target_soc_percent, soc)
         booking.most_kwh = booking.needed_kwh * _MOST_OVER_NEED
         return booking.needed_kwh
@@ -268,8 +274,27 @@ class Stop(State):
 
     def go_for(self, candidate: Candidate, now: datetime) -> None:
         """Turn to a charger: evidence and words about the one before are not about this one."""
+        self._book_way()
+        self.plan.way_percent = self._way_to(candidate)
         self.plan.candidate, self.plan.planned_at = candidate, now
         self.plan.lost, self.plan.lost_vendor_code = None, ""
         self.plan.heading, self.plan.arrive_by = None, None
         self.plan.moves += 1
         self.phase = StopPhase.PLANNING
+
+    def _way_to(self, candidate: Candidate) -> float:
+        """Percent, as the plan expects it; nothing where the vehicle stands there (a ranking may be older
+        than its way)."""
+        asked = self.plan.asked_soc_percent
+        if asked is None or self.vehicle.is_at(candidate):
+            return 0.0
+        return max(0.0, asked - candidate.arrival_soc_percent)
+
+    def _book_way(self) -> None:
+        """The way to the planned charger, where it is behind the vehicle, and no measured charge holds it."""
+        plan, measured_at = self.plan, self.vehicle.measured_at
+        if plan.candidate is None or not self.vehicle.is_at(plan.candidate):
+            return
+        if measured_at is None or plan.planned_at is None or measured_at < plan.planned_at:
+            self.vehicle.drove(plan.way_percent)
+        plan.way_percent = 0.0

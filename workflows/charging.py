@@ -331,8 +331,9 @@ class Charging:
         self.move_vehicle(session)
 
     def move_vehicle(self, session: Session) -> None:
-        """Where it stands now, and what is in its battery, unless the vehicle itself has told since."""
+        """Where it stands now, and what is in its battery."""
         stop = self._stop
         candidate = stop.bookings[session.attempt_id].candidate
         if candidate is not None:
-            stop.vehicle.stands_at(candidate, session.unmeasured_kwh)
+            stop.vehicle.stands_at(candidate)
+        stop.vehicle.weigh(stop.sessions)

@@ -137,15 +137,17 @@ class Hearing:
             stop.late.append(item)
             return
         session = self._session_of(item)
+        lived = session is not None and session.is_alive
+        if session is not None:
+            session.take(item)
         if item.soc_percent is not None and _is_of_our_vehicle(item, session):
-            stop.vehicle.measure(item.soc_percent, item.observed_at)
+            stop.vehicle.measure(item.soc_percent, item.observed_at, stop.sessions)
+        stop.vehicle.weigh(stop.sessions)
         if item.attempt_id is None:
             stop.presence.see(item)
             self._journey.hear(item)
         if session is None:
             return
-        lived = session.is_alive
-        session.take(item)
         if session.is_alive and not lived and not session.wanted:
             self._journey.came_alive(session)
 

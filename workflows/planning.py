@@ -128,7 +128,9 @@ class Planning:
         if not asked.done():
             asked.cancel()
         try:
-            return calls.readable(await asked, ACTIVITY_PLAN)
+            decision = calls.readable(await asked, ACTIVITY_PLAN)
+            plan.asked_soc_percent = request.vehicle.soc_percent
+            return decision
         except ActivityError:
             workflow.logger.warning("the planner did not answer")
             return None

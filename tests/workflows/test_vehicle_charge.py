@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from temporalio.client import Client
 
-from models.evidence import EvidenceKind
+from models.evidence import EvidenceKind, EvidenceSource
+from models.reason_codes import ReasonCode
 from store.database import Store
-from tests.workflows.conftest import patient_policy, surroundings
+from tests.workflows.conftest import StopHandle, patient_policy, surroundings
 from tests.workflows.peer_words import fell_back, say, told_to_stop
-from tests.workflows.stop_words import arrive, cancel
+from tests.workflows.stages import charging
+from tests.workflows.stop_words import arrive, cancel, heard, tell
 
 
 @pytest.mark.asyncio
@@ -29,3 +33,72 @@ async def test_the_charge_of_another_vehicle_at_a_late_start_is_not_ours(
         await told_to_stop(around, first)
         await cancel(stop)
         assert (await stop.result()).soc_percent == pytest.approx(30, abs=2)
+
+
+@pytest.mark.asyncio
+async def test_the_next_attempt_needs_what_is_missing_while_no_planner_answers(
+    temporal_client: Client, store: Store
+) -> None:
+    """10 kWh at c1, then a fault; the planner is away, so the rest of its last ranking is used."""
+    async with surroundings(temporal_client, store, policy=patient_policy(plan_timeout_s=2)) as around:
+        stop, command = await charging(around)
+        need = (await stop.view()).needed_kwh or 0.0
+        await around.workers[-1].shutdown()
+        await say(
+            around,
+            command,
+            EvidenceKind.SESSION_ENDED,
+            energy_kwh=10.0,
+            reason=ReasonCode.SUSTAIN_EVSE_FAULT,
+        )
+        await stop.until(fell_back)
+        assert await need_of_second(stop) == pytest.approx(need - 10, abs=1)
+
+
+@pytest.mark.asyncio
+async def test_the_next_attempt_needs_less_by_what_the_last_one_still_delivered(
+    temporal_client: Client, store: Store
+) -> None:
+    """Left at 5 kWh by a fault, the STOP has no effect for a while: it ends with 25 kWh in the battery."""
+    async with surroundings(temporal_client, store, policy=patient_policy()) as around:
+        around.charger.obeys_stop = False
+        stop, command = await charging(around)
+        need = (await stop.view()).needed_kwh or 0.0
+        await say(around, command, EvidenceKind.SESSION_PROGRESS, energy_kwh=5.0)
+        await say(around, command, EvidenceKind.CONNECTOR_FAULTED, reason=ReasonCode.SUSTAIN_EVSE_FAULT)
+        await stop.until(fell_back, 60)
+        await say(around, command, EvidenceKind.SESSION_ENDED, energy_kwh=25.0)
+        around.charger.obeys_stop = True
+        assert await need_of_second(stop) == pytest.approx(need - 25, abs=1)
+
+
+@pytest.mark.asyncio
+async def test_a_figure_that_is_older_than_the_measured_charge_is_not_added_to_it(
+    temporal_client: Client, store: Store
+) -> None:
+    """Left with 10 kWh told; the vehicle measures 48 % after its end, and then the meter's 11 kWh come."""
+    async with surroundings(temporal_client, store, policy=patient_policy()) as around:
+        stop, command = await charging(around)
+        ended_at = datetime.now(UTC)
+        await say(
+            around,
+            command,
+            EvidenceKind.SESSION_ENDED,
+            energy_kwh=10.0,
+            reason=ReasonCode.SUSTAIN_EVSE_FAULT,
+            observed_at=ended_at,
+        )
+        await stop.until(fell_back)
+        feed = EvidenceSource.TELEMATICS
+        await tell(stop, heard(EvidenceKind.METER, source=feed, soc_percent=48.0))
+        await say(around, command, EvidenceKind.SESSION_ENDED, energy_kwh=11.0, observed_at=ended_at)
+        assert await need_of_second(stop) == pytest.approx(0.32 * 60, abs=0.01)
+
+
+async def need_of_second(stop: StopHandle) -> float:
+    """What the second attempt is to bring; then the stop is called off."""
+    await arrive(stop)
+    await stop.command(2)
+    view = await stop.until(lambda v: v.attempt_number == 2 and v.needed_kwh is not None)
+    await cancel(stop)
+    return view.needed_kwh or 0.0
