@@ -45,6 +45,8 @@ class Settlement:
         self._recorder = recorder
         self._charging = charging
         self._keepers = keepers
+        self._priced: dict[str, tuple[object, ...]] = {}
+        """By attempt: the figures it was priced by."""
 
     async def close(self, ending: StopEnds) -> StopResult:
         """Leave every session, settle, and write the one outcome."""
@@ -59,6 +61,7 @@ class Settlement:
             keeper.retired = True
         if self._recorder.takes_over:
             await self._recorder.flush()  # the keepers of before give back first: one session, one keeper
+        await self._price_all()  # what was told since; from here on the figures stand
         await self._hand_to_keepers()
         now, outcome = workflow.now(), _outcome(ending.outcome, stop.energy_kwh())
         stop.waiting.human_until = stop.waiting.approval_until = None
@@ -110,24 +113,32 @@ class Settlement:
 
     async def _settle(self) -> None:
         """Estimated (by tariff) and actual cost (the partner's record, or our meter at our tariff)."""
-        for session in [s for s in self._stop.sessions if s.energy_kwh > 0 or s.record_cost is not None]:
+        for session in filter(_costs, self._stop.sessions):
             if session.charger.protocol is Protocol.OCPI and session.record_cost is None:
                 await self._charge_record(session)
             with self._recorder.held():
                 await self._price(session)
 
+    async def _price_all(self) -> None:
+        """Each session whose figures are not those it was priced by."""
+        for session in filter(_costs, self._stop.sessions):
+            if self._priced.get(session.attempt_id) != _figures(session):
+                await self._price(session)
+
     async def _price(self, session: Session) -> None:
         booking = self._stop.bookings[session.attempt_id]
+        known = self._priced.get(session.attempt_id)
+        self._priced[session.attempt_id] = _figures(session)
         booking.cost_estimated = await price_of(session)
         roaming = session.charger.protocol is Protocol.OCPI
         booking.cost_actual = session.record_cost if roaming else booking.cost_estimated
         if not session.is_over and not roaming:
             booking.cost_actual = None  # it still runs: what it will cost is not known
-        if session.record_differs:
-            known = entry(ReasonCode.SETTLE_ENERGY_DIFFERS)
+        if session.record_differs and (known is None or session.record_kwh not in known):
+            title = entry(ReasonCode.SETTLE_ENERGY_DIFFERS).title
             self._stop.note(
                 "settle.differs",
-                f"{known.title}: record {session.record_kwh:.1f} kWh, meter {session.metered_kwh:.1f} kWh",
+                f"{title}: record {session.record_kwh:.1f} kWh, meter {session.metered_kwh:.1f} kWh",
                 workflow.now(),
                 reason=ReasonCode.SETTLE_ENERGY_DIFFERS,
                 passing=True,
@@ -206,6 +217,15 @@ class Settlement:
             )
         except WorkflowAlreadyStartedError:
             workflow.logger.info("the session has its keeper already")
+
+
+def _costs(session: Session) -> bool:
+    return session.energy_kwh > 0 or session.record_cost is not None
+
+
+def _figures(session: Session) -> tuple[object, ...]:
+    """What its price follows from."""
+    return session.energy_kwh, session.record_kwh, session.record_cost, session.is_over, session.occupied_s
 
 
 def _outcome(outcome: StopOutcome, energy_kwh: float) -> StopOutcome:
