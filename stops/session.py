@@ -19,7 +19,7 @@ from models.charger import Charger
 from models.commands import CommandOutcome, CommandReply
 from models.reason_codes import ReasonCode
 from models.stop import SessionState
-from stops.base import latest, seconds_between
+from stops.base import seconds_between
 from stops.told import Told
 
 _POWER_SLACK, _ENERGY_SLACK_KWH = 1.15, 0.5
@@ -142,7 +142,7 @@ class Session(Told):
         """Not more than the connector could have delivered, unless the meter shows as much, too."""
         if self.record_kwh is None or not self.record_differs:
             return True
-        return self.record_kwh <= self._most_kwh(latest(self.told_end_at, self.record_at))
+        return self.record_kwh <= self._most_kwh(self.told_end_at or self.record_at)
 
     @property
     def record_differs(self) -> bool:
