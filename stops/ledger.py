@@ -103,16 +103,16 @@ def result_of(
     soc_percent: float | None,
     closed_at: datetime | None,
 ) -> StopResult:
-    """The stop's last word, summed over its attempts."""
-    charged = [attempt for attempt in attempts if attempt.energy_kwh > 0]
+    """The stop's last word, summed over its attempts. Each that took energy must have its cost, and one that
+    took none may have one, too (a fee)."""
     return StopResult(
         stop_id=stop_id,
         tenant_id=tenant_id,
         outcome=outcome,
         reason=reason,
         energy_kwh=round(sum(attempt.energy_kwh for attempt in attempts), 4),
-        cost_estimated=total([attempt.cost_estimated for attempt in charged]),
-        cost_actual=total([attempt.cost_actual for attempt in charged]),
+        cost_estimated=total([a.cost_estimated for a in attempts if a.energy_kwh > 0 or a.cost_estimated]),
+        cost_actual=total([a.cost_actual for a in attempts if a.energy_kwh > 0 or a.cost_actual]),
         queue_minutes=decimal_minutes(sum(attempt.queue_s for attempt in attempts)),
         idle_minutes=decimal_minutes(sum(attempt.idle_s for attempt in attempts)),
         soc_percent=soc_percent,

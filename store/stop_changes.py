@@ -147,15 +147,16 @@ def _amended(state: StopState, amendment: Amendment) -> StopChange:
 
 
 def summed(result: StopResult, attempts: tuple[Attempt, ...]) -> StopResult:
-    """The result over these attempts. A sum is a cost only where every attempt that took energy has one, in
-    the same currency: a part of it would be a lie."""
-    charged = [one for one in attempts if one.energy_kwh > 0]
+    """The result over these attempts. A sum is a cost only where every attempt that took energy or was billed
+    has one, in the same currency: a part of it would be a lie."""
     return result.model_copy(
         update={
             "attempts": attempts,
             "energy_kwh": round(sum(one.energy_kwh for one in attempts), 4),
-            "cost_estimated": _sum([one.cost_estimated for one in charged]),
-            "cost_actual": _sum([one.cost_actual for one in charged]),
+            "cost_estimated": _sum(
+                [a.cost_estimated for a in attempts if a.energy_kwh > 0 or a.cost_estimated]
+            ),
+            "cost_actual": _sum([a.cost_actual for a in attempts if a.energy_kwh > 0 or a.cost_actual]),
         }
     )
 
