@@ -11,7 +11,7 @@ from sqlalchemy import select, text
 from models.activity_messages import Amendment
 from models.ids import TenantId
 from models.money import Money
-from models.stop import Attempt, StopEvent, StopResult, StopView
+from models.stop import Attempt, AttemptState, StopEvent, StopResult, StopView
 from models.tables.stops import StopEventRow, StopRow
 from store.errors import StillOpen
 from store.json_text import json_text
@@ -122,7 +122,9 @@ def _amended(state: StopState, amendment: Amendment) -> StopChange:
     view, late = state.view, amendment.attempt
     if view.outcome is None or view.result is None:
         raise StillOpen(view.stop_id)
-    attempts = tuple(late if one.attempt_id == late.attempt_id else one for one in view.attempts)
+    attempts = tuple(
+        _merged(one, late) if one.attempt_id == late.attempt_id else one for one in view.attempts
+    )
     if all(one.attempt_id != late.attempt_id for one in attempts):
         attempts = (*attempts, late)
     result = summed(view.result, attempts)
@@ -144,6 +146,29 @@ def _amended(state: StopState, amendment: Amendment) -> StopChange:
         update={"attempts": attempts, "result": result, "energy_kwh": result.energy_kwh}
     )
     return StopChange(changed, event, state.run_id)
+
+
+_JUDGED_BY_STOP = (
+    "reason",
+    "vendor_code",
+    "detail",
+    "fallback",
+    "start_proven",
+    "accepted_at",
+    "eta_impact_s",
+)
+
+
+def _merged(stored: Attempt, late: Attempt) -> Attempt:
+    """What a keeper has found out since; what it does not know stays as its stop has judged it. A keeper may
+    have read the attempt before the stop's last record was written."""
+    known = {name: getattr(stored, name) for name in _JUDGED_BY_STOP if getattr(late, name) in (None, "")}
+    charged = AttemptState.CHARGED in (stored.state, late.state)
+    state = (
+        AttemptState.CHARGED if charged else stored.state if late.state is AttemptState.OPEN else late.state
+    )
+    queue_s, idle_s = max(stored.queue_s, late.queue_s), max(stored.idle_s, late.idle_s)
+    return late.model_copy(update={**known, "state": state, "queue_s": queue_s, "idle_s": idle_s})
 
 
 def summed(result: StopResult, attempts: tuple[Attempt, ...]) -> StopResult:

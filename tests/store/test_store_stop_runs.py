@@ -11,7 +11,8 @@ from sqlalchemy.event import listen
 from models.activity_messages import Amendment
 from models.ids import TenantId
 from models.money import Money
-from models.stop import CancelRequest, StopOutcome, StopPhase, StopView
+from models.reason_codes import NextStep, ReasonCode
+from models.stop import AttemptState, CancelRequest, StopOutcome, StopPhase, StopView
 from store.database import Store
 from store.errors import OtherRequest, OtherRun, StillOpen
 from store.json_text import json_text
@@ -249,6 +250,31 @@ async def test_an_amendment_changes_the_result_once(store: Store, tenant: Tenant
     with raw() as connection:
         sent = connection.execute("SELECT count(*) FROM outbox WHERE tenant_id = %s", [tenant]).fetchone()
     assert sent == (4,)
+
+
+async def test_an_amendment_keeps_what_the_stop_had_judged(store: Store, tenant: TenantId) -> None:
+    """Its keeper had read the attempt before the stop's last record was written."""
+    stop = closed(tenant)
+    judged = stop.attempts[1].model_copy(
+        update={
+            "state": AttemptState.FAILED,
+            "reason": ReasonCode.STOP_CANCELLED_BY_FLEET,
+            "vendor_code": "PowerLoss",
+            "start_proven": True,
+            "fallback": NextStep.NONE,
+            "queue_s": 60.0,
+        }
+    )
+    stop = stop.model_copy(update={"attempts": (stop.attempts[0], judged)})
+    late = amendment(stop, "late-1", None)
+    unknown = {"state": AttemptState.OPEN, "reason": None, "vendor_code": "", "start_proven": None}
+    stale = late.attempt.model_copy(update={**unknown, "fallback": None, "queue_s": 0.0})
+    async with store.tenant(tenant) as unit:
+        await unit.stops.record(record(stop, 1, 2))
+        assert await unit.stops.changes.amend(late.model_copy(update={"attempt": stale}))
+        found = await unit.stops.get(stop.stop_id)
+    assert found is not None
+    assert found.attempts[1] == late.attempt
 
 
 async def test_an_open_stop_is_not_amended(store: Store, tenant: TenantId) -> None:
