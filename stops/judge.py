@@ -21,6 +21,8 @@ _OUR_SIDE = (Party.DRIVER, Party.VEHICLE, Party.FLEET)
 _TINY_KWH = 0.05
 _SOC_TOLERANCE_PERCENT = 0.5
 _FRESH = timedelta(minutes=2)
+_SOC_SLACK, _SOC_SLACK_PERCENT = 2.0, 5.0
+"""Gauges are coarse, meters late and batteries old; beyond this one of both is wrong."""
 
 
 class Means(StrEnum):
@@ -57,15 +59,24 @@ class Need:
 
 
 def is_enough(session: Session, need: Need) -> bool:
-    """By energy; and by what the vehicle itself measured while it charged, where it says so."""
-    if (
-        session.is_measured
-        and (session.soc_percent or 0.0) >= need.target_soc_percent - _SOC_TOLERANCE_PERCENT
-    ):
+    """By energy; and by what the vehicle itself measured while it charged, where it says so and the energy
+    explains it."""
+    full_percent = need.target_soc_percent - _SOC_TOLERANCE_PERCENT
+    full = session.is_measured and (session.soc_percent or 0.0) >= full_percent
+    if full and soc_is_explained(session, need.battery_kwh):
         return True
     if session.energy_kwh < need.enough_kwh:
         return False
     return not _still_lacks(session, need)
+
+
+def soc_is_explained(session: Session, battery_kwh: float | None) -> bool:
+    """The charge did not rise by more than what was metered can have brought, or nothing meters it."""
+    if session.seen_kwh_at is None or session.soc_percent is None or not battery_kwh:
+        return True
+    gained_percent = session.soc_percent - (session.first_soc_percent or 0.0)
+    flowed_percent = session.energy_kwh / battery_kwh * 100
+    return gained_percent <= flowed_percent * _SOC_SLACK + _SOC_SLACK_PERCENT
 
 
 def missing_by_soc(session: Session, need: Need) -> float:

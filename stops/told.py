@@ -58,6 +58,8 @@ class Told(State):
     soc_at: datetime | None = None
     soc_kwh: float = 0.0
     """What the meter showed when the charge was measured: what came since is not in it."""
+    first_soc_percent: float | None = None
+    first_soc_at: datetime | None = None
     fault: ReasonCode | None = None
     fault_at: datetime | None = None
     fault_vendor_code: str = ""
@@ -86,6 +88,8 @@ class Told(State):
         if evidence.soc_percent is not None and (self.soc_at is None or at >= self.soc_at):
             self.soc_percent, self.soc_at = evidence.soc_percent, at
             self.soc_kwh = self.seen_kwh if evidence.energy_kwh is None else evidence.energy_kwh
+        if evidence.soc_percent is not None and (self.first_soc_at is None or at < self.first_soc_at):
+            self.first_soc_percent, self.first_soc_at = evidence.soc_percent, at
         draws = _vehicle_draws(evidence)
         if _proves_a_start(evidence) or draws:
             self.started_at = earliest(self.started_at, at)

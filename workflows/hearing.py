@@ -22,6 +22,7 @@ with workflow.unsafe.imports_passed_through():
         StopPhase,
     )
     from stops.inbox import Said
+    from stops.judge import soc_is_explained
     from stops.may import Refused, arrived_at, may_arrive, must_be_open_to_a_choice
     from stops.session import Session
     from stops.stop import Stop
@@ -140,7 +141,7 @@ class Hearing:
         lived = session is not None and session.is_alive
         if session is not None:
             session.take(item)
-        if item.soc_percent is not None and _is_of_our_vehicle(item, session):
+        if item.soc_percent is not None and self._is_our_charge(item, session):
             stop.vehicle.measure(item.soc_percent, item.observed_at, stop.sessions)
         stop.vehicle.weigh(stop.sessions)
         if item.attempt_id is None:
@@ -150,6 +151,16 @@ class Hearing:
             return
         if session.is_alive and not lived and not session.wanted:
             self._journey.came_alive(session)
+
+    def _is_our_charge(self, item: Evidence, session: Session | None) -> bool:
+        """A measured charge is our vehicle's if its own feed tells it, or a session that it is at (a start
+        that comes alive when we have left charges whoever has plugged in since), as far as energy explains
+        it."""
+        if item.source is EvidenceSource.TELEMATICS:
+            return True
+        if session is None or not session.has_our_vehicle or item.source is EvidenceSource.DRIVER:
+            return False
+        return soc_is_explained(session, self._stop.vehicle.state.battery_usable_kwh)
 
     def _session_of(self, item: Evidence) -> Session | None:
         """By attempt; what names none (a vehicle's feed, a connector's status) speaks about the open one, if
@@ -165,11 +176,3 @@ class Hearing:
         if item.kind in (EvidenceKind.CONNECTOR_OCCUPIED, EvidenceKind.CHARGER_REMOVED):
             return None  # occupied by ourselves; and what is taken off a list goes on charging
         return current
-
-
-def _is_of_our_vehicle(item: Evidence, session: Session | None) -> bool:
-    """A measured charge is our vehicle's if its own feed tells it, or a session that it was at. A start that
-    comes alive when we have left charges whoever has plugged in since."""
-    if item.source is EvidenceSource.TELEMATICS:
-        return True
-    return session is not None and session.has_our_vehicle and item.source is not EvidenceSource.DRIVER

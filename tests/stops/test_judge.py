@@ -66,6 +66,26 @@ def test_what_the_vehicle_measured_is_enough() -> None:
     assert judge_end(charging(20.0, soc_percent=80.0), NEED).means is Means.ENOUGH
 
 
+@pytest.mark.parametrize(
+    ("first_percent", "kwh", "soc_percent", "means"),
+    [
+        (31.0, 2.0, 100.0, Means.FALLBACK),
+        (31.0, 10.0, 80.0, Means.FALLBACK),
+        (0.0, 20.0, 80.0, Means.FALLBACK),
+        (75.0, 2.0, 80.0, Means.ENOUGH),
+        (50.0, 13.0, 80.0, Means.ENOUGH),
+        (30.0, 29.0, 100.0, Means.ENOUGH),
+    ],
+)
+def test_a_charge_that_rises_beyond_what_flowed_is_not_believed(
+    first_percent: float, kwh: float, soc_percent: float, means: Means
+) -> None:
+    session = charging()
+    session.take(word(EvidenceKind.METER, 60, energy_kwh=0.5, soc_percent=first_percent))
+    session.take(word(EvidenceKind.SESSION_PROGRESS, 3600, energy_kwh=kwh, soc_percent=soc_percent))
+    assert judge_end(session, NEED).means is means
+
+
 def test_the_energy_that_came_is_not_enough_while_the_vehicle_measures_less() -> None:
     session = charging(30.0, soc_percent=70.0)
     session.take(word(EvidenceKind.SESSION_ENDED, 3700, energy_kwh=30.0))

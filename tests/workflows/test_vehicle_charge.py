@@ -95,6 +95,19 @@ async def test_a_figure_that_is_older_than_the_measured_charge_is_not_added_to_i
         assert await need_of_second(stop) == pytest.approx(0.32 * 60, abs=0.01)
 
 
+@pytest.mark.asyncio
+async def test_a_charge_that_jumps_beyond_physics_is_no_charge(temporal_client: Client, store: Store) -> None:
+    """31 % at 1 kWh, then 100 % at 2 kWh, of a battery of 60 kWh; then a fault: neither enough, nor known."""
+    async with surroundings(temporal_client, store, policy=patient_policy()) as around:
+        stop, command = await charging(around)
+        await say(around, command, EvidenceKind.SESSION_PROGRESS, energy_kwh=1.0, soc_percent=31.0)
+        await say(around, command, EvidenceKind.SESSION_PROGRESS, energy_kwh=2.0, soc_percent=100.0)
+        fault = ReasonCode.SUSTAIN_EVSE_FAULT
+        await say(around, command, EvidenceKind.SESSION_ENDED, energy_kwh=2.0, reason=fault)
+        await stop.until(fell_back)
+        assert await need_of_second(stop) == pytest.approx(28.4, abs=1)
+
+
 async def need_of_second(stop: StopHandle) -> float:
     """What the second attempt is to bring; then the stop is called off."""
     await arrive(stop)
