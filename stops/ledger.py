@@ -144,7 +144,9 @@ def attempt_after(
             "energy_kwh": session.energy_kwh,
             "metered_kwh": round(session.metered_kwh, 4),
             "record_kwh": session.record_kwh,
-            "idle_s": round(max(known.idle_s, session.idle_s), 1),
+            "idle_s": known.idle_s
+            if session.record_idle_s is None and known.idle_s > session.idle_s
+            else round(session.idle_s, 1),
             "cost_estimated": cost_estimated,
             "cost_actual": cost_actual,
         }

@@ -178,7 +178,9 @@ class Session(Told):
 
     @property
     def idle_s(self) -> float:
-        """Plugged in after the vehicle was done, until the end."""
+        """Plugged in after the vehicle was done, until the end; by the charge record, where it bills them."""
+        if self.record_idle_s is not None:
+            return self.record_idle_s
         return seconds_between(self.suspended_at, self.ended_at)
 
     @property

@@ -73,6 +73,8 @@ class Told(State):
     record_kwh_at: datetime | None = None
     record_cost: Money | None = None
     record_cost_at: datetime | None = None
+    record_idle_s: float | None = None
+    record_idle_at: datetime | None = None
     sources: list[str] = []
     revision: int = 0
     """Counts what was said about it, so that whoever waits for news sees that there is some."""
@@ -158,6 +160,9 @@ class Told(State):
             (at, float(cost.amount)), (self.record_cost_at, float(known.amount) if known else None)
         ):
             self.record_cost, self.record_cost_at = cost, at
+        idle_s = float(evidence.idle_minutes) * 60 if evidence.idle_minutes is not None else None
+        if idle_s is not None and _newer((at, idle_s), (self.record_idle_at, self.record_idle_s)):
+            self.record_idle_s, self.record_idle_at = idle_s, at
 
     def _take_end(self, evidence: Evidence) -> None:
         """The end that is told latest stands (a station may first be taken for lost), with the newest figure

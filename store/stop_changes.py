@@ -167,7 +167,7 @@ def _merged(stored: Attempt, late: Attempt) -> Attempt:
     state = (
         AttemptState.CHARGED if charged else stored.state if late.state is AttemptState.OPEN else late.state
     )
-    queue_s, idle_s = max(stored.queue_s, late.queue_s), max(stored.idle_s, late.idle_s)
+    queue_s, idle_s = max(stored.queue_s, late.queue_s), late.idle_s or stored.idle_s
     return late.model_copy(update={**known, "state": state, "queue_s": queue_s, "idle_s": idle_s})
 
 
@@ -178,12 +178,17 @@ def summed(result: StopResult, attempts: tuple[Attempt, ...]) -> StopResult:
         update={
             "attempts": attempts,
             "energy_kwh": round(sum(one.energy_kwh for one in attempts), 4),
+            "idle_minutes": _minutes(sum(one.idle_s for one in attempts)),
             "cost_estimated": _sum(
                 [a.cost_estimated for a in attempts if a.energy_kwh > 0 or a.cost_estimated]
             ),
             "cost_actual": _sum([a.cost_actual for a in attempts if a.energy_kwh > 0 or a.cost_actual]),
         }
     )
+
+
+def _minutes(seconds: float) -> Decimal:
+    return (Decimal(round(seconds)) / 60).quantize(Decimal("0.1"))
 
 
 def _sum(costs: list[Money | None]) -> Money | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
 
 import pytest
 from temporalio.client import Client
@@ -71,3 +73,18 @@ async def test_a_record_of_more_than_the_connector_gives_is_not_booked_because_i
             observed_at=datetime.now(UTC) + timedelta(hours=20),
         )
         assert (await stop.result()).energy_kwh == 30.0
+
+
+@pytest.mark.asyncio
+async def test_idle_minutes_are_those_that_are_billed(temporal_client: Client, store: Store) -> None:
+    """42 by the charge record; and 50 by the one that corrects it when the stop has closed."""
+    async with surroundings(temporal_client, store, policy=patient_policy(), protocol="ocpi") as around:
+        stop, command = await charging(around)
+        await say(around, command, EvidenceKind.SESSION_ENDED, energy_kwh=33.0)
+        record: dict[str, Any] = {"kind": EvidenceKind.CHARGE_RECORD, "energy_kwh": 33.0}
+        await say(around, command, **record, cost=euros("15.00"), idle_minutes=Decimal(42))
+        assert (await stop.result()).idle_minutes == Decimal("42.0")
+        await say(around, command, **record, cost=euros("16.00"), idle_minutes=Decimal(50))
+        view = await stop.stored(lambda view: view.attempts[0].cost_actual == euros("16.00"))
+        assert view.result is not None
+        assert view.result.idle_minutes == Decimal("50.0")
