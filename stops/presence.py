@@ -129,7 +129,7 @@ class Presence(State):
     def _who_says(self, charger_id: str, heading: Heading) -> list[str]:
         heard = [w for w in self.witnesses if w.standing or w.at >= heading.since - timedelta(seconds=2)]
         here = [w for w in heard if w.says is Says.HERE and w.charger_id == charger_id]
-        own = sorted({w.source for w in here if w.source != "charger"})
+        own = sorted({w.source for w in here if w.source != "charger" and not self._has_left(w)})
         if own:
             return own
         plugs = [
@@ -144,6 +144,13 @@ class Presence(State):
             if second:
                 return ["charger", second]
         return []
+
+    def _has_left(self, here: Witness) -> bool:
+        """Its own feed has shown it far from there since; or, of a word that was said before the stop turned
+        here, unplugged: that visit is over."""
+        since = [w for w in self.witnesses if w.source == "vehicle" and w.at > here.at]
+        away = any(w.says is Says.AWAY and w.charger_id in (None, here.charger_id) for w in since)
+        return away or (here.standing and any(w.says is Says.UNPLUGGED for w in since))
 
     def _vehicle_plugged_near(self, heard: list[Witness]) -> str:
         """The vehicle says that it is plugged in, and where it is: inside the planned charger's geofence."""

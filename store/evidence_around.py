@@ -48,8 +48,12 @@ _VEHICLE_KINDS = (
     EvidenceKind.PLUGGED_IN,
     EvidenceKind.UNPLUGGED,
     EvidenceKind.ENERGY_FLOWING,
+    EvidenceKind.VEHICLE_PROGRESS,
 )
+_AWAY_KM = 1.0
 _FREED = (EvidenceKind.CONNECTOR_AVAILABLE, EvidenceKind.UNPLUGGED)
+_LEFT = (EvidenceKind.UNPLUGGED, EvidenceKind.VEHICLE_PROGRESS)
+_STANDS = (EvidenceKind.ARRIVED, EvidenceKind.PLUGGED_IN, EvidenceKind.ENERGY_FLOWING)
 _HEALERS = {
     EvidenceKind.CONNECTOR_FAULTED: (EvidenceKind.CONNECTOR_AVAILABLE, EvidenceKind.PLUGGED_IN),
     EvidenceKind.CONNECTOR_OCCUPIED: (EvidenceKind.CONNECTOR_AVAILABLE,),
@@ -144,14 +148,22 @@ class EvidenceAround:
         arrived = newest.get(EvidenceKind.ARRIVED)
         if arrived is not None and arrived.charger_id not in (None, *charger_ids):
             del newest[EvidenceKind.ARRIVED]
-        unplugged = newest.get(EvidenceKind.UNPLUGGED)
-        if unplugged is not None:
-            for kind in (EvidenceKind.PLUGGED_IN, EvidenceKind.ENERGY_FLOWING):
-                if kind in newest and newest[kind].observed_at <= unplugged.observed_at:
+        unplugged, on_the_way = (newest.get(kind) for kind in _LEFT)
+        for left in (unplugged, on_the_way if _is_away(on_the_way, arrived) else None):
+            for kind in _STANDS:
+                if left and kind in newest and newest[kind].observed_at <= left.observed_at:
                     del newest[kind]
-            if EvidenceKind.PLUGGED_IN in newest:
-                del newest[EvidenceKind.UNPLUGGED]
+        if EvidenceKind.PLUGGED_IN in newest:
+            newest.pop(EvidenceKind.UNPLUGGED, None)
+        newest.pop(EvidenceKind.VEHICLE_PROGRESS, None)  # of another way than the one that begins
         return list(newest.values())
+
+
+def _is_away(progress: Evidence | None, arrived: Evidence | None) -> bool:
+    """It was on its way again; the way to another charger says nothing of how far this one is."""
+    if progress is None or (progress.distance_km or 0.0) <= _AWAY_KM:
+        return False
+    return progress.charger_id is None or arrived is None or progress.charger_id == arrived.charger_id
 
 
 def _still_holds(item: Evidence, newest: _Newest, healers: Iterable[EvidenceKind], place: Any) -> bool:

@@ -159,3 +159,27 @@ def test_a_distance_to_another_charger_is_no_arrival() -> None:
     presence = Presence()
     presence.see(own(_P, 700, distance_km=0.05), standing=True)
     assert presence.arrival(heading(since_s=900)) is None
+
+
+_AWAY, _OFF = EvidenceKind.VEHICLE_PROGRESS, EvidenceKind.UNPLUGGED
+
+
+@pytest.mark.parametrize(
+    ("since", "standing", "arrived"),
+    [
+        ([], True, True),
+        ([own(_AWAY, 90, distance_km=30.0)], True, False),
+        ([own(_AWAY, 90, distance_km=30.0)], False, False),
+        ([own(_AWAY, 90, distance_km=30.0, charger_id=ELSEWHERE)], True, True),
+        ([own(_AWAY, 90, distance_km=0.2)], True, True),
+        ([own(_OFF, 90)], True, False),
+        ([own(_OFF, 90)], False, True),
+        ([own(_AWAY, 30, distance_km=30.0), own(_OFF, 30)], True, True),
+    ],
+)
+def test_a_visit_that_is_over_is_no_arrival(since: list[Evidence], standing: bool, arrived: bool) -> None:
+    """`standing`: the geofence was told before the stop turned here."""
+    presence = Presence()
+    for item in [own(EvidenceKind.ARRIVED, 60, charger_id=HERE), *since]:
+        presence.see(item, standing=standing)
+    assert (presence.arrival(heading()) is not None) is arrived

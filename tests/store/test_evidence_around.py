@@ -48,7 +48,12 @@ class Place:
             )
 
     async def hears(
-        self, second: float, kind: EvidenceKind, charger_id: str | None = "ch-1", car: str | None = None
+        self,
+        second: float,
+        kind: EvidenceKind,
+        charger_id: str | None = "ch-1",
+        car: str | None = None,
+        **fields: float,
     ) -> None:
         item = evidence(
             f"{charger_id or car}:{kind}:{second}",
@@ -56,6 +61,7 @@ class Place:
             charger_id=charger_id,
             source=EvidenceSource.TELEMATICS if car else EvidenceSource.OCPP,
             observed_at=after(second),
+            **fields,
         )
         async with self.store.tenant(self.tenant) as unit:
             await unit.evidence.take([Heard(item, None, car)])
@@ -134,10 +140,19 @@ async def test_the_vehicles_last_words_are_found(place: Place) -> None:
     assert await place.around() == expected
     assert await place.around(car=None) == []
     await place.hears(30, EvidenceKind.UNPLUGGED, None, "car-1")
-    assert await place.around() == ["ch-2:arrived:10", "car-1:unplugged:30"]
+    assert await place.around() == ["car-1:unplugged:30"]  # that visit is over
     await place.hears(40, PLUGGED, None, "car-1")
     await place.hears(41, EvidenceKind.ARRIVED, "ch-9", "car-1")  # it has gone elsewhere since
     assert await place.around() == ["car-1:plugged_in:40"]
+
+
+async def test_an_arrival_that_the_vehicle_has_driven_away_from_is_none(place: Place) -> None:
+    await place.hears(10, EvidenceKind.ARRIVED, "ch-1", "car-1")
+    await place.hears(20, EvidenceKind.VEHICLE_PROGRESS, "ch-1", "car-1", distance_km=0.2)
+    await place.hears(30, EvidenceKind.VEHICLE_PROGRESS, "ch-9", "car-1", distance_km=40.0)
+    assert await place.around() == ["ch-1:arrived:10"]  # near, and far from another
+    await place.hears(40, EvidenceKind.VEHICLE_PROGRESS, None, "car-1", distance_km=30.0)
+    assert await place.around() == []
 
 
 async def test_another_tenant_sees_nothing_of_it(place: Place, store: Store) -> None:
