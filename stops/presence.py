@@ -18,6 +18,7 @@ from stops.base import State
 _KEPT = 60
 _TOGETHER = timedelta(seconds=180)
 """Charger and vehicle tell one plug within this of each other (clocks, polling of vehicles)."""
+_CLOCK_SLACK = timedelta(seconds=2)
 _GEOFENCE_SLACK_KM = 0.15
 _AWAY_KM = 1.0
 _JUST_BEFORE = timedelta(seconds=60)
@@ -127,7 +128,7 @@ class Presence(State):
         return None
 
     def _who_says(self, charger_id: str, heading: Heading) -> list[str]:
-        heard = [w for w in self.witnesses if w.standing or w.at >= heading.since - timedelta(seconds=2)]
+        heard = [w for w in self.witnesses if w.standing or w.at >= self._since(w, heading)]
         here = [w for w in heard if w.says is Says.HERE and w.charger_id == charger_id]
         own = sorted({w.source for w in here if w.source != "charger" and not self._has_left(w)})
         if own:
@@ -144,6 +145,12 @@ class Presence(State):
             if second:
                 return ["charger", second]
         return []
+
+    def _since(self, witness: Witness, heading: Heading) -> datetime:
+        """Peers' clocks may be behind a little. A driver's word has our instant: what he said before he chose
+        another charger must not undo his choice."""
+        slack = _CLOCK_SLACK if witness.source in ("charger", "vehicle") else timedelta(0)
+        return heading.since - slack
 
     def _has_left(self, here: Witness) -> bool:
         """Its own feed has shown it far from there since; or, of a word that was said before the stop turned
@@ -203,10 +210,10 @@ class Presence(State):
     def foreign_plug(self, heading: Heading) -> Witness | None:
         """A plug at the planned charger that cannot be ours: the vehicle's feed says that it is elsewhere, or
         it is not due for a while yet."""
-        since = heading.since - timedelta(seconds=2)
         for plug in self.witnesses:
             at_goal = plug.charger_id == heading.charger_id and plug.source == "charger"
-            if plug.says is not Says.PLUGGED or not at_goal or (plug.at < since and not plug.standing):
+            before = plug.at < self._since(plug, heading) and not plug.standing
+            if plug.says is not Says.PLUGGED or not at_goal or before:
                 continue
             if self._second_witness(plug, self.witnesses, heading):
                 continue

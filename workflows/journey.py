@@ -77,7 +77,9 @@ class Journey:
         """Turn to the charger: what is expected when, and what is known there already."""
         stop, charger, now = self._stop, candidate.charger, workflow.now()
         site = [c.charger.charger_id for c in stop.plan.offers if c.charger.site_id == charger.site_id]
-        neighbours = sorted(set(site) - {charger.charger_id})
+        # What was left there may come alive yet: another start would double it.
+        left = {s.charger_id for s in stop.sessions if not s.wanted}
+        neighbours = sorted(set(site) - left - {charger.charger_id})
         since = stop.plan.planned_at or now
         expected_at = now + timedelta(seconds=candidate.drive_s)
         stop.plan.heading = Heading.towards(charger, since, expected_at, neighbours)

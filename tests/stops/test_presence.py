@@ -102,6 +102,14 @@ def test_the_driver_is_believed_alone() -> None:
     assert found.witnesses == ["driver"]
 
 
+def test_what_the_driver_said_before_his_choice_does_not_undo_it() -> None:
+    presence = Presence()
+    presence.told_by_driver(NEIGHBOUR, at(59))
+    assert presence.arrival(heading(since_s=60)) is None
+    presence.told_by_driver(NEIGHBOUR, at(60))
+    assert presence.arrival(heading(since_s=60)) is not None
+
+
 def _stood_here() -> Presence:
     presence = Presence()
     presence.stand_at(HERE, at(100))

@@ -7,12 +7,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from temporalio.client import Client
 
 from connectors.ports import RoutedEvidence
+from models.contract import UPDATE_CHOOSE
 from models.evidence import EvidenceKind, EvidenceSource
-from models.stop import StopPhase, StopRequest
-from tests.workflows.conftest import StopHandle, Surroundings
-from tests.workflows.stop_words import cancel, heard, types
+from models.stop import ChooseCharger, Receipt, StopPhase, StopRequest
+from store.database import Store
+from tests.workflows.conftest import StopHandle, Surroundings, patient_policy, surroundings
+from tests.workflows.stop_words import arrive, cancel, heard, types
 
 pytestmark = pytest.mark.asyncio
 
@@ -59,3 +62,22 @@ async def test_an_arrival_of_this_morning_is_no_arrival_now(around: Surroundings
     await end(stop)
     assert (view.phase, view.charger_id) == (StopPhase.EN_ROUTE, "c1")
     assert "vehicle.arrived" not in seen
+
+
+async def test_a_choice_right_after_an_arrival_is_not_undone_by_it(
+    temporal_client: Client, store: Store
+) -> None:
+    """ "Arrived at c1" and then "I take c2" (next to it) come within a second. The start at c1 was accepted,
+    and may come alive: no second one is sent there."""
+    policy = patient_policy(confirmation_s=60)
+    async with surroundings(temporal_client, store, policy=policy) as around:
+        around.charger.silent = {"c1", "c2"}
+        stop = await around.start()
+        await arrive(stop)
+        await stop.command(1)
+        message = ChooseCharger(event_id="1", charger_id="c2", by="driver")
+        await stop.handle.execute_update(UPDATE_CHOOSE, message, result_type=Receipt)
+        await stop.until(lambda v: v.charger_id == "c2" and v.phase is StopPhase.EN_ROUTE)
+        starts = [c.charger.charger_id for c in around.charger.starts()]
+        await end(stop)
+        assert starts == ["c1"]
