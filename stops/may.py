@@ -51,7 +51,7 @@ def may_arrive(stop: Stop, report: ArrivalReport) -> None:
         return
     if any(s.charger_id == report.charger_id and not s.wanted for s in stop.sessions):
         raise Refused("charger.already_failed", "This charger failed for this stop; a fallback was given.")
-    if planned is not None and stop.plan.offered(report.charger_id) is None:
+    if planned is not None and stop.plan.sent_to(report.charger_id) is None:
         raise Refused("charger.not_offered", "This charger is not among the stop's options.")
 
 

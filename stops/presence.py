@@ -209,7 +209,8 @@ class Presence(State):
 
     def foreign_plug(self, heading: Heading) -> Witness | None:
         """A plug at the planned charger that cannot be ours: the vehicle's feed says that it is elsewhere, or
-        it is not due for a while yet."""
+        has nothing to say of it and the vehicle is not due for a while yet. Of a vehicle without a feed it may
+        be its own, early: that changes no plan; what takes the connector is told as occupied."""
         for plug in self.witnesses:
             at_goal = plug.charger_id == heading.charger_id and plug.source == "charger"
             before = plug.at < self._since(plug, heading) and not plug.standing
@@ -217,7 +218,8 @@ class Presence(State):
                 continue
             if self._second_witness(plug, self.witnesses, heading):
                 continue
-            if self._feed_says_elsewhere(plug) or plug.at < heading.expected_at - _EARLY:
+            early = self.has_feed and plug.at < heading.expected_at - _EARLY
+            if self._feed_says_elsewhere(plug) or early:
                 return plug
         return None
 

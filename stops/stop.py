@@ -29,6 +29,9 @@ _MOST_OVER_NEED = 1.25
 """Losses between meter and battery, and what the vehicle consumes while it charges."""
 
 
+_SENT_BEFORE = 5
+
+
 class Plan(State):
     """Where the stop is going, and what is ruled out."""
 
@@ -44,6 +47,13 @@ class Plan(State):
     lost: ReasonCode | None = None
     """Bad news about the planned charger while the vehicle is on its way to it."""
     lost_vendor_code: str = ""
+    lost_at: datetime | None = None
+    healed_at: dict[ReasonCode, datetime] = {}
+    """The newest word that the planned charger is well, by what it heals: older bad news is history."""
+    way_at: datetime | None = None
+    """The newest word of the way left to the planned charger."""
+    before: list[Candidate] = []
+    """Where the vehicle was sent earlier: it may stand there all the same."""
     excluded_chargers: list[str] = []
     excluded_sites: list[str] = []
     failed_sites: list[str] = []
@@ -57,6 +67,24 @@ class Plan(State):
     @property
     def offers(self) -> tuple[Candidate, ...]:
         return self.decision.candidates if self.decision else ()
+
+    def sent_to(self, charger_id: str) -> Candidate | None:
+        """The charger, if it is offered now, or was planned earlier."""
+        earlier = next((c for c in reversed(self.before) if c.charger.charger_id == charger_id), None)
+        return self.offered(charger_id) or earlier
+
+    def lose(self, reason: ReasonCode, vendor_code: str, at: datetime) -> None:
+        """Bad news of the planned charger, unless it was told to be well since."""
+        if self.healed_at.get(reason, at) > at:
+            return
+        self.lost, self.lost_vendor_code, self.lost_at = reason, vendor_code, at
+
+    def heal(self, reasons: tuple[ReasonCode, ...], at: datetime) -> None:
+        """Good news of it: what is older and healed by it is gone."""
+        for reason in reasons:
+            self.healed_at[reason] = max(at, self.healed_at.get(reason, at))
+        if self.lost in reasons and self.lost_at is not None and self.lost_at <= at:
+            self.lost, self.lost_vendor_code, self.lost_at = None, "", None
 
     def offered(self, charger_id: str) -> Candidate | None:
         if self.candidate is not None and self.charger_id == charger_id:
@@ -276,8 +304,11 @@ class Stop(State):
         """Turn to a charger: evidence and words about the one before are not about this one."""
         self._book_way()
         self.plan.way_percent = self._way_to(candidate)
+        before = [c for c in (*self.plan.before, self.plan.candidate) if c is not None and c != candidate]
+        self.plan.before = before[-_SENT_BEFORE:]
         self.plan.candidate, self.plan.planned_at = candidate, now
-        self.plan.lost, self.plan.lost_vendor_code = None, ""
+        self.plan.lost, self.plan.lost_vendor_code, self.plan.lost_at = None, "", None
+        self.plan.healed_at, self.plan.way_at = {}, None
         self.plan.heading, self.plan.arrive_by = None, None
         self.plan.moves += 1
         self.phase = StopPhase.PLANNING

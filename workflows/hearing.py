@@ -60,7 +60,7 @@ class Hearing:
         stop.presence.told_by_driver(
             charger_id, max(arrived_at(report, now), stop.plan.planned_at or now), source
         )
-        elsewhere = stop.plan.offered(charger_id) if charger_id != stop.plan.charger_id else None
+        elsewhere = stop.plan.sent_to(charger_id) if charger_id != stop.plan.charger_id else None
         if elsewhere is not None and stop.phase in (StopPhase.PLANNING, StopPhase.EN_ROUTE):
             stop.presence.stand_at(charger_id, now)
             stop.wishes.choose(elsewhere, source)

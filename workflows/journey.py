@@ -27,6 +27,7 @@ from workflows.planning import Planning
 from workflows.recorder import Recorder
 from workflows.waits import Waits
 
+_CLOCK_SLACK = timedelta(seconds=5)
 _LOOK_BACK = timedelta(hours=18)
 _BAD_NEWS = {
     EvidenceKind.CONNECTOR_FAULTED: ReasonCode.REACH_STATION_FAULTED,
@@ -35,7 +36,7 @@ _BAD_NEWS = {
     EvidenceKind.CHARGER_REMOVED: ReasonCode.REACH_REMOVED,
 }
 _GOOD_NEWS = {
-    EvidenceKind.CONNECTOR_AVAILABLE: (ReasonCode.REACH_OCCUPIED, ReasonCode.REACH_STATION_FAULTED),
+    EvidenceKind.CONNECTOR_AVAILABLE: tuple(_BAD_NEWS.values()),
     EvidenceKind.STATION_ONLINE: (ReasonCode.REACH_OFFLINE,),
 }
 _ON_THE_WAY = (StopPhase.PLANNING, StopPhase.EN_ROUTE)
@@ -161,26 +162,33 @@ class Journey:
         elif item.source is EvidenceSource.TELEMATICS or item.charger_id != plan.charger_id:
             return
         elif item.kind in _BAD_NEWS:
-            plan.lost, plan.lost_vendor_code = _BAD_NEWS[item.kind], item.vendor_code
-        elif item.kind in _GOOD_NEWS and plan.lost in _GOOD_NEWS[item.kind]:
-            plan.lost, plan.lost_vendor_code = None, ""
+            plan.lose(_BAD_NEWS[item.kind], item.vendor_code, item.observed_at)
+        elif item.kind in _GOOD_NEWS:
+            plan.heal(_GOOD_NEWS[item.kind], item.observed_at)
         elif item.kind is EvidenceKind.PLUGGED_IN and self._is_foreign_plug():
-            plan.lost, plan.lost_vendor_code = ReasonCode.REACH_OCCUPIED, item.vendor_code or "plugged_in"
+            plan.lose(ReasonCode.REACH_OCCUPIED, item.vendor_code or "plugged_in", item.observed_at)
 
     def _is_foreign_plug(self) -> bool:
         heading = self._stop.plan.heading
         return heading is not None and self._stop.presence.foreign_plug(heading) is not None
 
     def _hear_progress(self, item: Evidence, candidate: Candidate) -> None:
-        if item.distance_km is None:
+        if item.distance_km is None or not self._is_of_this_way(item):
             return
-        vehicle = self._stop.vehicle
+        vehicle, self._stop.plan.way_at = self._stop.vehicle, item.observed_at
         vehicle.is_on_the_way(candidate, item.distance_km)
         if will_not_make_it(vehicle, item.distance_km, self._stop.policy.road_factor):
-            self._stop.plan.lost = ReasonCode.REACH_WILL_NOT_MAKE_IT
-            self._stop.plan.lost_vendor_code = (
-                f"{vehicle.state.soc_percent:.0f} % for {item.distance_km:.0f} km"
-            )
+            words = f"{vehicle.state.soc_percent:.0f} % for {item.distance_km:.0f} km"
+            self._stop.plan.lose(ReasonCode.REACH_WILL_NOT_MAKE_IT, words, item.observed_at)
+
+    def _is_of_this_way(self, item: Evidence) -> bool:
+        """Not of the way to another charger (one that names none: since the plan), nor older than what is
+        known of this one."""
+        plan = self._stop.plan
+        since = plan.way_at
+        if item.charger_id is None and plan.planned_at is not None:
+            since = max(filter(None, (since, plan.planned_at - _CLOCK_SLACK)))
+        return item.charger_id in (None, plan.charger_id) and (since is None or item.observed_at >= since)
 
     def _act_on_bad_news(self) -> None:
         plan = self._stop.plan

@@ -10,12 +10,13 @@ import pytest
 from temporalio.client import Client
 
 from connectors.ports import RoutedEvidence
-from models.contract import UPDATE_CHOOSE
+from models.contract import UPDATE_ARRIVED, UPDATE_CHOOSE
 from models.evidence import EvidenceKind, EvidenceSource
-from models.stop import ChooseCharger, Receipt, StopPhase, StopRequest
+from models.reason_codes import ReasonCode
+from models.stop import ArrivalReport, ChooseCharger, Receipt, StopPhase, StopRequest
 from store.database import Store
 from tests.workflows.conftest import StopHandle, Surroundings, patient_policy, surroundings
-from tests.workflows.stop_words import arrive, cancel, heard, types
+from tests.workflows.stop_words import arrive, cancel, heard, tell, timeline, types
 
 pytestmark = pytest.mark.asyncio
 
@@ -81,3 +82,89 @@ async def test_a_choice_right_after_an_arrival_is_not_undone_by_it(
         starts = [c.charger.charger_id for c in around.charger.starts()]
         await end(stop)
         assert starts == ["c1"]
+
+
+# --- news on the way, in any order ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("healed", "bad"),
+    [
+        (EvidenceKind.STATION_ONLINE, EvidenceKind.STATION_OFFLINE),
+        (EvidenceKind.CONNECTOR_AVAILABLE, EvidenceKind.STATION_OFFLINE),
+        (EvidenceKind.CONNECTOR_AVAILABLE, EvidenceKind.CONNECTOR_FAULTED),
+        (EvidenceKind.CONNECTOR_AVAILABLE, EvidenceKind.CONNECTOR_OCCUPIED),
+        (EvidenceKind.CONNECTOR_AVAILABLE, EvidenceKind.CHARGER_REMOVED),
+    ],
+)
+async def test_old_bad_news_after_newer_good_news_changes_no_plan(
+    around: Surroundings, healed: EvidenceKind, bad: EvidenceKind
+) -> None:
+    stop = await around.start()
+    await stop.until(lambda v: v.phase is StopPhase.EN_ROUTE and v.charger_id == "c1")
+    now = datetime.now(UTC)
+    good = heard(healed, charger_id="c1", observed_at=now)
+    old = heard(bad, charger_id="c1", observed_at=now - timedelta(seconds=60))
+    await tell(stop, good, old)
+    await tell(stop, heard(EvidenceKind.METER))
+    seen, view = await types(stop), await stop.view()
+    await tell(stop, old.model_copy(update={"event_id": "new", "observed_at": now + timedelta(seconds=1)}))
+    await stop.until(lambda v: v.charger_id not in (None, "c1"))  # newer than the good news: it counts
+    await end(stop)
+    assert ("plan.changed" not in seen, view.charger_id) == (True, "c1")
+
+
+async def test_the_way_to_another_charger_is_not_the_way_to_this_one(around: Surroundings) -> None:
+    """A word of the way to c9 (60 km), and an old one, told late: it goes to c1, 1 km away, with 14 %."""
+    request = with_feed(around)
+    vehicle = request.vehicle.model_copy(update={"soc_percent": 15.0, "consumption_kwh_per_100_km": 20.0})
+    stop = await around.start(request.model_copy(update={"vehicle": vehicle}))
+    await stop.until(lambda v: v.phase is StopPhase.EN_ROUTE and v.charger_id == "c1")
+    far: dict[str, Any] = {
+        "source": EvidenceSource.TELEMATICS,
+        "distance_km": 60.0,
+        "soc_percent": 14.0,
+    }
+    before = datetime.now(UTC) - timedelta(seconds=60)
+    await tell(
+        stop,
+        heard(EvidenceKind.VEHICLE_PROGRESS, charger_id="c9", **far),
+        heard(EvidenceKind.VEHICLE_PROGRESS, observed_at=before, **far),
+    )
+    seen = await types(stop)
+    await tell(stop, heard(EvidenceKind.VEHICLE_PROGRESS, charger_id="c1", **far))
+    changed = [e for e in await timeline(stop) if e.reason is ReasonCode.REACH_WILL_NOT_MAKE_IT]
+    await end(stop)
+    assert "plan.changed" not in seen
+    assert changed
+
+
+# --- early ------------------------------------------------------------------------------------------------
+
+
+async def test_the_early_plug_of_a_vehicle_without_a_feed_changes_no_plan(
+    temporal_client: Client, store: Store
+) -> None:
+    """Quicker than the plan's average speed by more than ten minutes; its driver says that he is there."""
+    policy = patient_policy(average_speed_kmh=5, max_detour_s=100_000)
+    async with surroundings(temporal_client, store, policy=policy) as around:
+        stop = await around.start()
+        await stop.until(lambda v: v.phase is StopPhase.EN_ROUTE and v.charger_id == "c1")
+        await hear(around, EvidenceKind.PLUGGED_IN, charger_id="c1")
+        said = ArrivalReport(event_id="1", charger_id="c1")
+        await stop.handle.execute_update(UPDATE_ARRIVED, said, result_type=Receipt)
+        assert (await stop.command(1)).charger.charger_id == "c1"
+        seen = await types(stop)
+        await end(stop)
+        assert "plan.changed" not in seen
+
+
+async def test_a_driver_may_arrive_where_the_stop_has_sent_him_before(around: Surroundings) -> None:
+    stop = await around.start()
+    await stop.until(lambda v: v.phase is StopPhase.EN_ROUTE and v.charger_id == "c1")
+    await tell(stop, heard(EvidenceKind.CONNECTOR_OCCUPIED, charger_id="c1"))
+    await stop.until(lambda v: v.charger_id not in (None, "c1") and v.phase is StopPhase.EN_ROUTE)
+    said = ArrivalReport(event_id="1", charger_id="c1")
+    await stop.handle.execute_update(UPDATE_ARRIVED, said, result_type=Receipt)
+    assert (await stop.command(1)).charger.charger_id == "c1"
+    await end(stop)
