@@ -208,9 +208,9 @@ class Presence(State):
         return bool(own) and own[-1].says in (Says.AWAY, Says.UNPLUGGED)
 
     def foreign_plug(self, heading: Heading) -> Witness | None:
-        """A plug at the planned charger that cannot be ours: the vehicle's feed says that it is elsewhere, or
-        has nothing to say of it and the vehicle is not due for a while yet. Of a vehicle without a feed it may
-        be its own, early: that changes no plan; what takes the connector is told as occupied."""
+        """A plug at the planned charger that cannot be ours: the vehicle's feed says that it is elsewhere,
+        or is silent about it while the vehicle is not due yet. Of a vehicle without a feed it may be its own,
+        early: that changes no plan. What takes the connector is told as occupied."""
         for plug in self.witnesses:
             at_goal = plug.charger_id == heading.charger_id and plug.source == "charger"
             before = plug.at < self._since(plug, heading) and not plug.standing

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 
 from temporalio import workflow
 
@@ -10,6 +11,7 @@ with workflow.unsafe.imports_passed_through():
     from models.decision import Candidate
     from models.reason_codes import NextStep, ReasonCode
     from models.stop import StopMode, StopOutcome, StopPhase
+    from stops.session import Session
     from stops.stop import Stop
 
 from workflows.flow import PROBLEM_REASONS, AttemptFailed, Redirected, StopEnds
@@ -20,6 +22,8 @@ class Desk:
     def __init__(self, stop: Stop, waits: Waits) -> None:
         self._stop = stop
         self._waits = waits
+        self.adopt: Callable[[], Awaitable[Session | None]] | None = None
+        """The journey's: takes a given-up session back that came alive."""
 
     # --- what was said while the stop waited ------------------------------------------------------------
 
@@ -71,8 +75,10 @@ class Desk:
             next_step=NextStep.HUMAN,
             deadline=deadline.isoformat(),
         )
-        await self._waits.until_time(lambda: stop.wishes.approval, deadline, "Approval of the plan")
+        adopted = await self._adopted_before(lambda: stop.wishes.approval, deadline, "Approval of the plan")
         stop.waiting.approval_until = None
+        if adopted is not None:
+            return stop.candidate_of(adopted)
         if stop.wishes.choice is not None:
             return self._take_choice()
         self.act_on_wishes()
@@ -85,6 +91,18 @@ class Desk:
             stop.go_for(chosen, workflow.now())
         stop.note("plan.approved", f"Approved: {chosen.charger.charger_id}", workflow.now())
         return chosen
+
+    async def _adopted_before(
+        self, ready: Callable[[], object], deadline: datetime, why: str
+    ) -> Session | None:
+        """Wait for a person; meanwhile a given-up start that comes alive is taken back, if it may be."""
+        stop = self._stop
+        while await self._waits.until_time(lambda: ready() or stop.adopting, deadline, why):
+            if ready() or stop.wishes.pending or not stop.adopting or self.adopt is None:
+                break
+            if adopted := await self.adopt():
+                return adopted
+        return None
 
     # --- hand-overs -------------------------------------------------------------------------------------
 
@@ -114,13 +132,15 @@ class Desk:
                     workflow.now(),
                     note=report.note or None,
                 )
-            if stop.wishes.choice is not None or stop.adopting or not came:
+            if stop.wishes.choice is not None or not came:
                 break
+            # Where it cannot be had, the person still decides: no other start is tried there.
+            if stop.adopting and self.adopt is not None and (adopted := await self.adopt()):
+                stop.waiting.human_until = None
+                return stop.candidate_of(adopted)
         stop.waiting.human_until = None
         if stop.wishes.choice is not None:
             return self._take_choice()
-        if adopting := stop.adopting:
-            return stop.candidate_of(adopting)
         stop.note("human.deadline_missed", "Nobody decided in time", workflow.now(), reason=reason)
         raise StopEnds(StopOutcome.HANDED_TO_HUMAN, reason)
 

@@ -49,11 +49,14 @@ class Journey:
         self._desk = desk
         self._planning = planning
         self._recorder = recorder
+        desk.adopt = self.adopt
 
     async def reach(self, candidate: Candidate) -> Session | None:
         """Returns once the vehicle stands at the charger; or with a given-up session that came alive
         meanwhile, adopted. Raises AttemptFailed on bad news about the charger, Redirected, StopEnds."""
         stop, charger = self._stop, candidate.charger
+        if stop.current is not None:
+            return stop.current  # adopted while a person was asked
         if stop.presence.stands_at != charger.charger_id or stop.plan.heading is None:
             with self._recorder.held():
                 await self._set_out(candidate)

@@ -9,14 +9,22 @@ from sqlalchemy import text
 from temporalio.client import Client
 
 from models.commands import ChargerCommand
-from models.contract import ACTIVITY_TAKE_BACK, UPDATE_ARRIVED
+from models.contract import ACTIVITY_TAKE_BACK, UPDATE_APPROVE, UPDATE_ARRIVED, UPDATE_CHOOSE
 from models.evidence import Evidence, EvidenceKind, EvidenceSource
 from models.ids import TenantId
-from models.stop import ArrivalReport, Receipt, StopOutcome, StopPhase
+from models.stop import (
+    Approval,
+    ArrivalReport,
+    ChooseCharger,
+    Receipt,
+    StopMode,
+    StopOutcome,
+    StopPhase,
+)
 from store.database import Store
 from tests.workflows.conftest import patient_policy, surroundings
 from tests.workflows.stages import charge_fully, start_given_up
-from tests.workflows.stop_words import arrive, tell
+from tests.workflows.stop_words import arrive, cancel, tell
 
 
 @pytest.mark.asyncio
@@ -71,3 +79,58 @@ def _of(
         session_ref="tx-late",
         energy_kwh=energy_kwh,
     )
+
+
+@pytest.mark.asyncio
+async def test_where_an_adoption_was_refused_no_other_start_is_tried_there(
+    temporal_client: Client, store: Store
+) -> None:
+    """The only attempt that policy allows never started; a person is asked. Another van charges at c1 by now,
+    so that the late start cannot be adopted: it is stopped, and the person decides."""
+    policy = patient_policy(confirmation_s=1.5, max_attempts=1, human_deadline_s=600)
+    async with surroundings(temporal_client, store, policy=policy) as around:
+        around.charger.silent = {"c1"}
+        a = await around.start()
+        await arrive(a)
+        first = await a.command(1)
+        await a.until(lambda v: v.awaiting_human_until is not None)
+        around.charger.silent = set()
+        b = await around.start()
+        await b.until(lambda v: v.phase is StopPhase.EN_ROUTE)
+        choose = ChooseCharger(event_id="x", charger_id="c1", by="fleet")
+        await b.handle.execute_update(UPDATE_CHOOSE, choose, result_type=Receipt)
+        await b.until(lambda v: v.phase is StopPhase.EN_ROUTE and v.charger_id == "c1")
+        await arrive(b)
+        await b.until(lambda v: v.phase is StopPhase.CHARGING)
+        await around.charger.say(first, EvidenceKind.SESSION_STARTED)
+        await around.charger.until(lambda: first.attempt_id in {c.attempt_id for c in around.charger.stops()})
+        view = await a.view()
+        await cancel(a)
+        result = await a.result()
+        await cancel(b)
+        await b.result()
+        assert view.awaiting_human_until is not None
+        assert len(result.attempts) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_late_start_has_an_owner_while_a_fallback_waits_for_approval(
+    temporal_client: Client, store: Store
+) -> None:
+    """Assisted: the approval of the fallback may take ten minutes. The vehicle is there still: adopted."""
+    policy = patient_policy(confirmation_s=1.5, approval_s=600)
+    async with surroundings(temporal_client, store, policy=policy) as around:
+        around.charger.silent = {"c1"}
+        stop = await around.start(around.request(mode=StopMode.ASSISTED))
+        await stop.until(lambda v: v.awaiting_approval_until is not None)
+        yes = Approval(event_id="1", approved=True)
+        await stop.handle.execute_update(UPDATE_APPROVE, yes, result_type=Receipt)
+        await arrive(stop)
+        first = await stop.command(1)
+        await stop.until(lambda v: v.awaiting_approval_until is not None and v.attempt_number == 1)
+        await around.charger.say(first, EvidenceKind.SESSION_STARTED)
+        view = await stop.until(lambda v: v.phase is StopPhase.CHARGING)
+        assert view.awaiting_approval_until is None
+        assert await around.holds(first.attempt_id) == (True, True)
+        await cancel(stop)
+        await stop.result()
