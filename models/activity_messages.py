@@ -99,6 +99,7 @@ class Surroundings(Message):
     """Oldest first; only what still holds (a plug that was pulled again is not among it)."""
 
     evidence: tuple[Evidence, ...] = ()
+    missed: Annotated[bool, Field(description="Our store did not answer: nothing is known yet.")] = False
 
 
 class SettleRequest(Message):

@@ -158,16 +158,16 @@ class Stillness:
 
 def judge_stillness(session: Session, policy: Policy, now: datetime) -> Stillness:
     """Silence is not evidence. What a session without progress means, by what else is known, now."""
-    if seconds_between(session.started_at, now) >= policy.max_charging_s:
+    if seconds_between(session.began_at, now) >= policy.max_charging_s:
         return Stillness(Pause.TIME_LIMIT, ReasonCode.SUSTAIN_TIME_LIMIT, over=True)
     if session.suspended_at is not None:
-        over = seconds_between(session.suspended_at, now) >= policy.idle_grace_s
+        over = seconds_between(session.suspended_since, now) >= policy.idle_grace_s
         return Stillness(Pause.VEHICLE_DONE, ReasonCode.SUSTAIN_VEHICLE_STOPPED, over)
     if session.is_out_of_contact:
-        over = seconds_between(session.lost_at, now) >= policy.silence_s
+        over = seconds_between(session.lost_since, now) >= policy.silence_s
         return Stillness(Pause.OUT_OF_CONTACT, ReasonCode.SUSTAIN_CONTACT_LOST, over)
     if session.paused_at is not None:
-        over = seconds_between(session.paused_at, now) >= policy.pause_s
+        over = seconds_between(session.paused_since, now) >= policy.pause_s
         return Stillness(
             Pause.PAUSED, ReasonCode.SUSTAIN_PAUSED if not over else ReasonCode.SUSTAIN_STALLED, over
         )
@@ -176,16 +176,15 @@ def judge_stillness(session: Session, policy: Policy, now: datetime) -> Stillnes
 
 def _judge_silence(session: Session, policy: Policy, now: datetime) -> Stillness:
     """No turn was told, and the store says that no energy has come for the stall's patience."""
-    silent_at = session.silent_at
-    progressed_at = max(filter(None, (session.seen_kwh_at, session.turned_at)), default=None)
+    silent_at, progressed_at = session.silent_at, session.progressed_at
     if silent_at is None or (progressed_at is not None and progressed_at >= silent_at):
         return Stillness(Pause.NONE)
     heard_at = session.silent_heard_at
-    moved_at = progressed_at or session.started_at or session.opened_at
+    moved_at = progressed_at or session.began_at or session.opened_at
     if heard_at is None or heard_at < moved_at + timedelta(seconds=policy.stall_s / 2):
         # No sample came well after the last progress: a slow sampling interval, or the uplink. The charge may
         # well go on.
-        since = heard_at or session.started_at
+        since = heard_at or session.began_at
         over = seconds_between(since, now) >= policy.silence_s
         return Stillness(Pause.OUT_OF_CONTACT, ReasonCode.SUSTAIN_CONTACT_LOST, over)
     stalled = ReasonCode.SUSTAIN_STALLED if session.flowed else ReasonCode.CONFIRM_NO_ENERGY
@@ -194,15 +193,15 @@ def _judge_silence(session: Session, policy: Policy, now: datetime) -> Stillness
 
 def due_at(session: Session, policy: Policy, now: datetime) -> datetime:
     """When the stillness of a session has to be judged again, if nothing is heard of it until then."""
-    limits = [(session.started_at or session.opened_at) + timedelta(seconds=policy.max_charging_s)]
-    if session.suspended_at is not None:
-        limits.append(session.suspended_at + timedelta(seconds=policy.idle_grace_s))
-    elif session.is_out_of_contact and session.lost_at is not None:
-        limits.append(session.lost_at + timedelta(seconds=policy.silence_s))
-    elif session.paused_at is not None:
-        limits.append(session.paused_at + timedelta(seconds=policy.pause_s))
+    limits = [(session.began_at or session.opened_at) + timedelta(seconds=policy.max_charging_s)]
+    if session.suspended_since is not None:
+        limits.append(session.suspended_since + timedelta(seconds=policy.idle_grace_s))
+    elif session.is_out_of_contact and session.lost_since is not None:
+        limits.append(session.lost_since + timedelta(seconds=policy.silence_s))
+    elif session.paused_since is not None:
+        limits.append(session.paused_since + timedelta(seconds=policy.pause_s))
     elif judge_stillness(session, policy, now).pause is Pause.OUT_OF_CONTACT:
-        since = session.silent_heard_at or session.started_at or session.opened_at
+        since = session.silent_heard_at or session.began_at or session.opened_at
         limits.append(since + timedelta(seconds=policy.silence_s))
     return min(limits)
 

@@ -84,8 +84,9 @@ class Presence(State):
     arrived_early: bool = False
     """The driver said so before there was a plan: it is about the first one."""
 
-    def see(self, evidence: Evidence, *, standing: bool = False) -> None:
-        """Take what a piece of evidence says about whereabouts, if anything."""
+    def see(self, evidence: Evidence, now: datetime | None = None, *, standing: bool = False) -> None:
+        """Take what a piece of evidence, heard `now`, says about whereabouts, if anything. Nothing was seen
+        after it was heard: a word from a clock that is ahead would outlast every later one."""
         says = _SAYS.get(evidence.kind)
         by_vehicle = evidence.source is EvidenceSource.TELEMATICS
         if by_vehicle:
@@ -101,7 +102,7 @@ class Presence(State):
             Witness(
                 source="vehicle" if by_vehicle else "charger",
                 says=says,
-                at=evidence.observed_at,
+                at=min(evidence.observed_at, now or evidence.observed_at),
                 charger_id=charger_id,
                 distance_km=evidence.distance_km,
                 standing=standing,

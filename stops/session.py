@@ -10,7 +10,7 @@ the session, it is unplugged. A command that was accepted, a timer that ran out 
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from pydantic import Field
@@ -23,6 +23,7 @@ from stops.base import seconds_between
 from stops.told import Told
 
 _POWER_SLACK, _ENERGY_SLACK_KWH = 1.15, 0.5
+_CLOCKS_AGREE = timedelta(minutes=5)
 _RECORD_SLACK, _RECORD_SLACK_KWH = 0.05, 0.5
 
 
@@ -91,7 +92,8 @@ class Session(Told):
 
     @property
     def is_out_of_contact(self) -> bool:
-        return self.lost_at is not None and (self.heard_at is None or self.heard_at < self.lost_at)
+        lost, heard = self.lost_since, self.ours(self.heard_at, self.heard.last)
+        return lost is not None and (heard is None or heard < lost)
 
     @property
     def state(self) -> SessionState:
@@ -181,15 +183,61 @@ class Session(Told):
         """Plugged in after the vehicle was done, until the end; by the charge record, where it bills them."""
         if self.record_idle_s is not None:
             return self.record_idle_s
-        return seconds_between(self.suspended_at, self.ended_at)
+        return seconds_between(self.suspended_since, self._over_since)
 
     @property
     def occupied_s(self) -> float:
-        return seconds_between(self.started_at, self.ended_at or self.heard_at)
+        return seconds_between(self.began_at, self._over_since or self.ours(self.heard_at, self.heard.last))
 
     @property
     def vendor_code(self) -> str:
         return self.fault_vendor_code or self.refused_vendor_code or self.end_vendor_code
+
+    # --- by our own clock -------------------------------------------------------------------------------
+
+    @property
+    def began_at(self) -> datetime | None:
+        """Not before it was sent, and not after we heard of it, whatever its teller's clock says."""
+        if self.started_at is None:
+            return None
+        began_at = max(self.started_at, self.sent_at or self.opened_at)
+        return min(began_at, self.heard.started) if self.heard.started else began_at
+
+    @property
+    def suspended_since(self) -> datetime | None:
+        return self.ours(self.suspended_at, self.heard.turned)
+
+    @property
+    def paused_since(self) -> datetime | None:
+        return self.ours(self.paused_at, self.heard.turned)
+
+    @property
+    def lost_since(self) -> datetime | None:
+        return self.ours(self.lost_at, self.heard.lost)
+
+    @property
+    def progressed_at(self) -> datetime | None:
+        energy = self.ours(self.seen_kwh_at, self.heard.progressed)
+        return latest(energy, self.ours(self.turned_at, self.heard.turned))
+
+    @property
+    def _over_since(self) -> datetime | None:
+        return self.ours(self.ended_at, self.heard.ended)
+
+    def ours(self, told_at: datetime | None, heard_at: datetime | None) -> datetime | None:
+        """A told instant by our clock: as far from the beginning as its teller says, never after we heard it.
+        Where that lies well before the beginning, the teller's clock is not the one that told the start:
+        what is known is when we heard it."""
+        began_at, started_at = self.began_at, self.started_at
+        if told_at is None:
+            return None
+        at = told_at
+        if began_at is not None and started_at is not None:
+            at += began_at - started_at
+            if heard_at is not None and at < began_at - _CLOCKS_AGREE:
+                at = heard_at
+            at = max(at, began_at)
+        return min(at, heard_at) if heard_at is not None else at
 
     # --- what happens to it -----------------------------------------------------------------------------
 
@@ -225,6 +273,7 @@ class Session(Told):
     def release(self, by: str, energy_kwh: float | None, at: datetime) -> None:
         """A person has seen that it ended."""
         self.revision += 1
+        self.heard.ended = latest(self.heard.ended, at)
         self.released_by = by
         self.told_end_at = self.told_end_at or at
         if energy_kwh is not None:

@@ -27,6 +27,7 @@ from stops.session import Session
 
 _MOST_OVER_NEED = 1.25
 """Losses between meter and battery, and what the vehicle consumes while it charges."""
+_ATTEMPTS_AHEAD, _KEPT_EARLY = 20, 200
 
 
 _SENT_BEFORE = 5
@@ -129,6 +130,8 @@ class Stop(State):
     opened: bool = False
     late: list[Evidence] = []
     """Heard after the result was fixed: it goes to the keepers of its sessions."""
+    early: list[Evidence] = []
+    """About attempts that are yet to be made: the stop was set back to before them."""
     is_closing: bool = False
     """The result is being fixed: what is heard from now on is late."""
     unreadable: str = ""
@@ -200,7 +203,8 @@ class Stop(State):
         return next((s for s in self.sessions if s.adopting and not s.is_over), None)
 
     def intend(self, candidate: Candidate, now: datetime) -> Session:
-        """A new attempt at a charger: intended, nothing sent."""
+        """A new attempt at a charger: intended, nothing sent; unless it was made before (the stop was set
+        back), and then it is what was told of it."""
         number = len(self.sessions) + 1
         session = Session(
             attempt_id=attempt_id_for(self.stop_id, number),
@@ -210,7 +214,20 @@ class Stop(State):
         )
         self.sessions.append(session)
         self.bookings[session.attempt_id] = Booking(candidate=candidate)
+        early, self.early = self.early, []
+        for item in early:
+            if item.attempt_id != session.attempt_id:
+                self.early.append(item)
+            elif item.charger_id in (None, session.charger_id):
+                session.take(item, now)
         return session
+
+    def keep_early(self, item: Evidence) -> None:
+        """Keep what is about an attempt to come; anything else is about nothing of ours."""
+        number = len(self.sessions) + 1
+        ahead = range(number, number + _ATTEMPTS_AHEAD)
+        if item.attempt_id and any(item.attempt_id == attempt_id_for(self.stop_id, one) for one in ahead):
+            self.early = [*self.early, item][-_KEPT_EARLY:]
 
     def next_command_id(self, session: Session, kind: CommandKind) -> str:
         """A start has one id per attempt, whatever happens. A stop may be repeated: it does no harm."""

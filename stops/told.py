@@ -30,7 +30,21 @@ _SUSPENDED = {
     EvidenceKind.SUSPENDED_BY_CHARGER: SessionState.SUSPENDED_BY_CHARGER,
 }
 _FLOWS = frozenset({EvidenceKind.ENERGY_FLOWING, EvidenceKind.SESSION_PROGRESS, EvidenceKind.TARGET_REACHED})
+_END = frozenset({EvidenceKind.SESSION_ENDED, EvidenceKind.CHARGE_RECORD, EvidenceKind.UNPLUGGED})
 _DRAWS_KW = 0.5
+
+
+class Heard(State):
+    """When each fact reached us. The instants of the facts themselves are their tellers': clocks of stations
+    and partners may be a day off, and what we wait and count for must not be."""
+
+    started: datetime | None = None
+    ended: datetime | None = None
+    turned: datetime | None = None
+    lost: datetime | None = None
+    last: datetime | None = None
+    """What `heard_at` is about."""
+    progressed: datetime | None = None
 
 
 class Told(State):
@@ -39,6 +53,8 @@ class Told(State):
     session_ref: str | None = None
     ref_key: tuple[int, datetime, str] | None = None
     started_at: datetime | None = None
+    heard: Heard = Heard()
+    """When we heard it, by our own clock."""
     energy_since: datetime | None = None
     told_end_at: datetime | None = None
     final_kwh: float | None = None
@@ -79,8 +95,9 @@ class Told(State):
     revision: int = 0
     """Counts what was said about it, so that whoever waits for news sees that there is some."""
 
-    def take(self, evidence: Evidence) -> None:
-        """Fold one piece of evidence. Never raises: what does not fit changes nothing."""
+    def take(self, evidence: Evidence, now: datetime | None = None) -> None:
+        """Fold one piece of evidence, heard `now` (None: taken as heard when it was observed). Never raises:
+        what does not fit changes nothing."""
         kind, at = evidence.kind, evidence.observed_at
         self.revision += 1
         source = str(evidence.source)
@@ -95,9 +112,12 @@ class Told(State):
         draws = _vehicle_draws(evidence)
         if _proves_a_start(evidence) or draws:
             self.started_at = earliest(self.started_at, at)
-        self._take_contact(evidence)
-        self._take_turn(evidence, draws)
-        self._take_energy(evidence)
+            self.heard.started = earliest(self.heard.started, now)
+        self._take_contact(evidence, now)
+        self._take_turn(evidence, draws, now)
+        self._take_energy(evidence, now)
+        if kind in _END:
+            self.heard.ended = latest(self.heard.ended, now)
         if kind is EvidenceKind.SESSION_ENDED:
             self._take_end(evidence)
         elif kind is EvidenceKind.UNPLUGGED:
@@ -121,15 +141,18 @@ class Told(State):
         if self.ref_key is None or key < self.ref_key:
             self.ref_key, self.session_ref = key, evidence.session_ref
 
-    def _take_contact(self, evidence: Evidence) -> None:
+    def _take_contact(self, evidence: Evidence, now: datetime | None) -> None:
         if evidence.kind is EvidenceKind.STATION_OFFLINE:
             self.lost_at = latest(self.lost_at, evidence.observed_at)
+            self.heard.lost = latest(self.heard.lost, now)
         elif evidence.kind is EvidenceKind.SESSION_SILENT:
             self.heard_at = latest(self.heard_at, evidence.heard_at)
+            self.heard.last = latest(self.heard.last, evidence.heard_at)
         elif evidence.source in (EvidenceSource.OCPP, EvidenceSource.OCPI):
             self.heard_at = latest(self.heard_at, evidence.observed_at)
+            self.heard.last = latest(self.heard.last, now)
 
-    def _take_turn(self, evidence: Evidence, draws: bool) -> None:
+    def _take_turn(self, evidence: Evidence, draws: bool, now: datetime | None) -> None:
         """Flowing or suspended: the newest turn counts; of two at one instant, the one that flows."""
         kind, at = evidence.kind, evidence.observed_at
         flows = (kind in _FLOWS and _proves_a_start(evidence)) or draws
@@ -137,17 +160,19 @@ class Told(State):
             return
         if flows:
             self.energy_since = earliest(self.energy_since, at)
-        known = self.turned_at
-        if known is None or at > known or (at == known and flows):
-            self.turned_at = at
-            self.turned_to = SessionState.ALIVE if flows else _SUSPENDED[kind]
+        known, turned_to = self.turned_at, SessionState.ALIVE if flows else _SUSPENDED[kind]
+        if at == known and turned_to is self.turned_to:
+            self.heard.turned = earliest(self.heard.turned, now)
+        elif known is None or at > known or (at == known and flows):
+            self.turned_at, self.turned_to, self.heard.turned = at, turned_to, now
 
-    def _take_energy(self, evidence: Evidence) -> None:
+    def _take_energy(self, evidence: Evidence, now: datetime | None) -> None:
         if evidence.kind is EvidenceKind.CHARGE_RECORD or evidence.energy_kwh is None:
             return
         if evidence.energy_kwh > self.seen_kwh:
             self.seen_kwh = evidence.energy_kwh
             self.seen_kwh_at = evidence.observed_at
+            self.heard.progressed = now
 
     def _take_record(self, evidence: Evidence) -> None:
         """Each figure is the newest that was told; of two at one instant, the larger."""

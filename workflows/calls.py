@@ -161,7 +161,9 @@ FIND_STATION: Read[StationTask, StationRoute] = Read(
 FIND_ROUTE: Read[RouteRequest, Route] = Read(
     ACTIVITY_FIND_ROUTE, Route, lambda: Route(detail="our store is away")
 )
-LOOK_AROUND: Read[LookAround, Surroundings] = Read(ACTIVITY_LOOK_AROUND, Surroundings, Surroundings)
+LOOK_AROUND: Read[LookAround, Surroundings] = Read(
+    ACTIVITY_LOOK_AROUND, Surroundings, lambda: Surroundings(missed=True)
+)
 FIND_CHARGER: Read[FindCharger, FoundCharger] = Read(ACTIVITY_FIND_CHARGER, FoundCharger, FoundCharger)
 PRICE: Read[SettleRequest, Settlement] = Read(
     ACTIVITY_SETTLE, Settlement, lambda: Settlement(detail="not priced"), within_s=20.0

@@ -165,7 +165,7 @@ class Charging:
             reason = session.refused or session.fault or silent or ReasonCode.CONFIRM_NEVER_STARTED
             raise AttemptFailed(reason, vendor_code=session.vendor_code, detail=session.detail, may_stay=True)
         stop.bookings[session.attempt_id].queue_s = seconds_between(
-            stop.presence.arrived_at, session.started_at
+            stop.presence.arrived_at, session.began_at
         )
         stop.recovered()
         stop.note(

@@ -140,14 +140,16 @@ class Hearing:
         session = self._session_of(item)
         lived = session is not None and session.is_alive
         if session is not None:
-            session.take(item)
+            session.take(item, workflow.now())
         if item.soc_percent is not None and self._is_our_charge(item, session):
-            stop.vehicle.measure(item.soc_percent, item.observed_at, stop.sessions)
+            measured_at = min(item.observed_at, workflow.now())
+            stop.vehicle.measure(item.soc_percent, measured_at, stop.sessions)
         stop.vehicle.weigh(stop.sessions)
         if item.attempt_id is None:
-            stop.presence.see(item)
+            stop.presence.see(item, workflow.now())
             self._journey.hear(item)
         if session is None:
+            stop.keep_early(item)
             return
         if session.is_alive and not lived and not session.wanted:
             self._journey.came_alive(session)

@@ -29,6 +29,7 @@ from workflows.waits import Waits
 
 _CLOCK_SLACK = timedelta(seconds=5)
 _LOOK_BACK = timedelta(hours=18)
+_LOOK_AGAIN_S, _LOOK_AGAIN_MOST_S = 5.0, 300.0
 _BAD_NEWS = {
     EvidenceKind.CONNECTOR_FAULTED: ReasonCode.REACH_STATION_FAULTED,
     EvidenceKind.CONNECTOR_OCCUPIED: ReasonCode.REACH_OCCUPIED,
@@ -50,6 +51,9 @@ class Journey:
         self._planning = planning
         self._recorder = recorder
         desk.adopt = self.adopt
+        self._looks_again_at: datetime | None = None
+        """Our store was away when the stop looked around."""
+        self._look_pause_s = _LOOK_AGAIN_S
 
     async def reach(self, candidate: Candidate) -> Session | None:
         """Returns once the vehicle stands at the charger; or with a given-up session that came alive
@@ -71,8 +75,11 @@ class Journey:
             if stop.phase is not StopPhase.EN_ROUTE:
                 text = f"On the way to {charger.charger_id}, {candidate.drive_s / 60:.0f} min"
                 stop.note("vehicle.en_route", text, workflow.now(), phase=StopPhase.EN_ROUTE)
-            came = await self._waits.until_time(self._has_news, ends_at, f"Arrival at {charger.charger_id}")
-            if not came:
+            wakes_at = min(ends_at, self._looks_again_at or ends_at)
+            came = await self._waits.until_time(self._has_news, wakes_at, f"Arrival at {charger.charger_id}")
+            if not came and wakes_at < ends_at:
+                await self._look_around(candidate)
+            elif not came:
                 raise StopEnds(StopOutcome.NO_SHOW, ReasonCode.REACH_NO_SHOW)
         await self._take_arrival(arrival, candidate)
         return None
@@ -93,6 +100,11 @@ class Journey:
         if stop.presence.arrived_early:
             stop.presence.arrived_early = False
             stop.presence.told_by_driver(charger.charger_id, now)
+        await self._look_around(candidate)
+
+    async def _look_around(self, candidate: Candidate) -> None:
+        """What is known there already; again, until our store has answered once."""
+        stop, charger, now = self._stop, candidate.charger, workflow.now()
         found = await calls.LOOK_AROUND(
             LookAround(
                 tenant_id=stop.tenant_id,
@@ -104,10 +116,15 @@ class Journey:
             ),
             summary=f"What was heard of {charger.charger_id} before",
         )
+        self._look_again_later(found.missed)
         for item in found.evidence:
             if stop.inbox.hears(item.event_id):
-                stop.presence.see(item, standing=True)
+                stop.presence.see(item, workflow.now(), standing=True)
                 self.hear(item)
+
+    def _look_again_later(self, missed: bool) -> None:
+        self._looks_again_at = workflow.now() + timedelta(seconds=self._look_pause_s) if missed else None
+        self._look_pause_s = min(self._look_pause_s * 2, _LOOK_AGAIN_MOST_S) if missed else _LOOK_AGAIN_S
 
     def _has_news(self) -> bool:
         stop = self._stop

@@ -92,6 +92,8 @@ class Keeper:
             if not session.wanted:
                 session.rejected = session.left_because or ReasonCode.REACH_CANCELLED
                 return  # called off before anything was sent
+            if session.started_at is not None:
+                return  # it has begun already: the stop was set back to before its start
             session.sent_at = workflow.now()
             command_id = self.command_id(session, CommandKind.START)
             reply = await self.commands.start(session, command_id, route, lambda: session.wanted)

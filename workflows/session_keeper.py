@@ -88,7 +88,7 @@ class SessionKeeper:
             if self._session is None:
                 self._early.append(item)
             else:
-                self._session.take(item)
+                self._session.take(item, workflow.now())
 
     @workflow.signal(name=SIGNAL_HAND_BACK, description="The stop runs again, and owns its session")
     def hand_back(self, workflow_id: Any) -> None:
@@ -178,7 +178,7 @@ class SessionKeeper:
         session.leave(None, workflow.now())
         self._session, self._booked = session, attempt
         for item in (*evidence_of(attempt), *self._early):
-            session.take(item)
+            session.take(item, workflow.now())
         self._early = []
         return session
 
@@ -205,7 +205,7 @@ class SessionKeeper:
         if facts.attempt is not None and facts.attempt.session is SessionState.ENDED:
             self._booked = facts.attempt
             for item in evidence_of(facts.attempt):
-                session.take(item)  # somebody else has seen its end: that is the truth
+                session.take(item, workflow.now())  # somebody else has seen its end: that is the truth
         if session.is_over:
             return
         reason = ReasonCode.STOP_END_UNKNOWN
