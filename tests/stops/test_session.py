@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -166,3 +167,74 @@ def test_a_record_beyond_the_connector_is_not_booked() -> None:
     session.take(word(EvidenceKind.CHARGE_RECORD, 3800, energy_kwh=31.0))
     assert session.energy_kwh == 31.0
     assert not session.record_differs
+
+
+# --- whose clock it was ---------------------------------------------------------------------------------
+
+
+def durations(session: Session) -> dict[str, Any]:
+    return {
+        "began_at": session.began_at,
+        "suspended_since": session.suspended_since,
+        "paused_since": session.paused_since,
+        "lost_since": session.lost_since,
+        "idle_s": session.idle_s,
+        "occupied_s": session.occupied_s,
+    }
+
+
+@settings(max_examples=300, deadline=None)
+@given(story=stories(), late_s=st.lists(st.integers(0, 900), min_size=20, max_size=20), data=st.data())
+def test_what_we_count_by_our_own_clock_depends_on_no_order(
+    story: list[Evidence], late_s: list[int], data: st.DataObject
+) -> None:
+    told = {item.event_id: item for item in story}
+    heard = [
+        (item, item.observed_at + timedelta(seconds=late_s[number % 20]))
+        for number, item in enumerate(told.values())
+    ]
+    in_order, shuffled = a_session(), a_session()
+    for item, now in heard:
+        in_order.take(item, now)
+    for item, now in data.draw(st.permutations(heard)):
+        shuffled.take(item, now)
+    assert durations(shuffled) == durations(in_order)
+
+
+@pytest.mark.parametrize("off_h", [-24, -1, 0, 1, 12])
+def test_a_peers_clock_does_not_change_what_we_count(off_h: int) -> None:
+    """Suspended after 50 minutes, out of contact after 60, over after 70: whatever the station calls it."""
+    off, session = timedelta(hours=off_h), a_session()
+    session.sent_at = T0
+    story = (
+        (EvidenceKind.SESSION_STARTED, 10),
+        (EvidenceKind.SUSPENDED_BY_VEHICLE, 3000),
+        (EvidenceKind.SESSION_ENDED, 4200),
+    )
+    for kind, at_s in story:
+        item = word(kind, at_s, energy_kwh=20.0)
+        now = item.observed_at + timedelta(seconds=1)
+        session.take(item.model_copy(update={"observed_at": item.observed_at + off}), now)
+    assert session.started_at == T0 + timedelta(seconds=10) + off  # the record says what was told
+    assert abs((session.began_at or T0) - T0) < timedelta(seconds=15)
+    assert abs((session.suspended_since or T0) - T0 - timedelta(seconds=3000)) < timedelta(seconds=15)
+    assert abs(session.idle_s - 1200) < 5
+    assert abs(session.occupied_s - 4190) < 15
+
+
+@pytest.mark.parametrize("off_h", [-24, 24])
+def test_the_line_of_a_station_with_a_wrong_clock_is_lost_and_comes_back(off_h: int) -> None:
+    """Our gateway tells by our clock that it is away, the station by its own that it is back."""
+    off, session = timedelta(hours=off_h), a_session()
+    session.sent_at = T0
+    for kind, at_s, clock in (
+        (EvidenceKind.SESSION_STARTED, 10, off),
+        (EvidenceKind.STATION_OFFLINE, 600, timedelta(0)),
+    ):
+        item = word(kind, at_s)
+        now = item.observed_at + timedelta(seconds=1)
+        session.take(item.model_copy(update={"observed_at": item.observed_at + clock}), now)
+    assert session.is_out_of_contact
+    back = word(EvidenceKind.SESSION_PROGRESS, 1200, energy_kwh=5.0)
+    session.take(back.model_copy(update={"observed_at": back.observed_at + off}), back.observed_at)
+    assert not session.is_out_of_contact

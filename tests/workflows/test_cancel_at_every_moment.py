@@ -119,3 +119,20 @@ async def test_our_own_outage_blames_no_charger(temporal_client: Client, store: 
         assert around.charger.ledger == []
         await cancel(stop)
         await stop.result()
+
+
+@pytest.mark.asyncio
+async def test_cancelled_twice_is_cancelled_once(temporal_client: Client, store: Store) -> None:
+    async with surroundings(temporal_client, store, policy=patient_policy()) as around:
+        around.charger.obeys_stop = False
+        stop = await around.start()
+        await arrive(stop)
+        command = await stop.command(1)
+        await stop.until(lambda v: v.phase is StopPhase.CHARGING)
+        await stop.handle.cancel()
+        await stop.handle.cancel()
+        await around.charger.until(lambda: len(around.charger.stops()) >= 1)
+        await stop.handle.cancel()
+        await around.charger.say(command, EvidenceKind.SESSION_ENDED, energy_kwh=3.0)
+        result = await stop.result()
+        assert (str(result.outcome), result.energy_kwh) == ("cancelled", 3.0)
