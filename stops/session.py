@@ -19,7 +19,7 @@ from models.charger import Charger
 from models.commands import CommandOutcome, CommandReply
 from models.reason_codes import ReasonCode
 from models.stop import SessionState
-from stops.base import seconds_between
+from stops.base import latest, seconds_between
 from stops.told import Told
 
 _POWER_SLACK, _ENERGY_SLACK_KWH = 1.15, 0.5

@@ -129,8 +129,7 @@ class Planning:
             asked.cancel()
         try:
             decision = calls.readable(await asked, ACTIVITY_PLAN)
-            if decision is not None:
-                plan.asked_soc_percent = request.vehicle.soc_percent
+            plan.asked_soc_percent = request.vehicle.soc_percent
             return decision
         except ActivityError:
             workflow.logger.warning("the planner did not answer")

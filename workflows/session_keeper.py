@@ -7,6 +7,7 @@ came alive, or was billed, after the stop had closed.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -216,12 +217,10 @@ class SessionKeeper:
         await self._amend("session.unknown", text, attempt, reason=reason, next_step=NextStep.HUMAN)
 
     async def _wait_for_proof(self, session: Session, keeper: Keeper) -> bool:
-        """As long as it takes; stopped again now and then, in case the station is back. True: the history has
-        grown long by now."""
+        """As long as it takes; stopped again now and then, and at once when its station is back. True: the
+        history has grown long by now."""
         while not session.is_over:
-            await self._until(
-                lambda: session.is_over, _HOURLY.total_seconds(), "Proof that the session ended"
-            )
+            await self._until(_over_or_back(session), _HOURLY.total_seconds(), "Proof that the session ended")
             if not session.is_over:
                 await keeper.stop_until_over(most_s=1.0)
             if workflow.info().get_current_history_length() > _LONG_HISTORY_EVENTS and not session.is_over:
@@ -375,6 +374,12 @@ def session_of(attempt: Attempt, charger: Charger) -> Session:
         left_alive=attempt.state is AttemptState.CHARGED or attempt.started_at is not None,
         left_because=attempt.reason,
     )
+
+
+def _over_or_back(session: Session) -> Callable[[], bool]:
+    """It is over, or its station is in contact again."""
+    lost_at = None if session.is_out_of_contact else session.lost_at
+    return lambda: session.is_over or (session.lost_at != lost_at and not session.is_out_of_contact)
 
 
 def _nobody(type_: str, text: str, now: datetime, **more: Any) -> None:
