@@ -65,7 +65,7 @@ def is_enough(session: Session, need: Need) -> bool:
     full = session.is_measured and (session.soc_percent or 0.0) >= full_percent
     if full and soc_is_explained(session, need.battery_kwh):
         return True
-    if session.energy_kwh < need.enough_kwh:
+    if session.delivered_kwh < need.enough_kwh:
         return False
     return not _still_lacks(session, need)
 
@@ -96,7 +96,7 @@ def _still_lacks(session: Session, need: Need) -> bool:
     missing_kwh = missing_by_soc(session, need)
     fresh = session.seen_kwh_at is None or session.soc_at >= session.seen_kwh_at - _FRESH
     lacks = missing_kwh > max(1.0, need.kwh * need.tolerance_percent / 100)
-    return fresh and lacks and session.energy_kwh < (need.most_kwh or need.kwh)
+    return fresh and lacks and session.delivered_kwh < (need.most_kwh or need.kwh)
 
 
 def judge_end(session: Session, need: Need, ended_because: ReasonCode | None = None) -> Verdict:

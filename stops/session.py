@@ -128,8 +128,15 @@ class Session(Told):
 
     @property
     def metered_kwh(self) -> float:
-        """What the charger's register or the partner's session shows: the final figure, if there is one."""
-        return self.final_kwh if self.final_kwh is not None else self.seen_kwh
+        """What the charger's register or the partner's session shows: the final figure, if there is one. A
+        register does not fall: an end that tells clearly less than was read before it (partners tell energy
+        with the record only) unmakes nothing, unless no charger could have given so much."""
+        if self.final_kwh is None:
+            return self.seen_kwh
+        read = self.last_kwh or 0.0
+        slack = max(_RECORD_SLACK_KWH, read * _RECORD_SLACK)
+        credible = read <= self.charger.power_kw * _POWER_SLACK * max(1.0, self.occupied_s / 3600)
+        return read if credible and read > self.final_kwh + slack else self.final_kwh
 
     @property
     def energy_kwh(self) -> float:
@@ -154,6 +161,11 @@ class Session(Told):
         slack = max(_RECORD_SLACK_KWH, self.metered_kwh * _RECORD_SLACK)
         return abs(self.record_kwh - self.metered_kwh) > slack
 
+    @property
+    def delivered_kwh(self) -> float:
+        """What the vehicle has, as far as anybody showed: a record may bill less, or nothing at all."""
+        return max(self.energy_kwh, round(self.metered_kwh, 4))
+
     def _most_kwh(self, until: datetime | None) -> float:
         hours = seconds_between(self.started_at or self.opened_at, until) / 3600
         return self.charger.power_kw * hours * _POWER_SLACK + _ENERGY_SLACK_KWH
@@ -166,7 +178,7 @@ class Session(Told):
     @property
     def unmeasured_kwh(self) -> float:
         """What has flowed since the charge was measured (all of it, where it was not)."""
-        return max(0.0, self.energy_kwh - (self.soc_kwh if self.is_measured else 0.0))
+        return max(0.0, self.delivered_kwh - (self.soc_kwh if self.is_measured else 0.0))
 
     @property
     def has_our_vehicle(self) -> bool:
@@ -176,7 +188,7 @@ class Session(Told):
 
     @property
     def flowed(self) -> bool:
-        return self.energy_since is not None or self.energy_kwh > 0
+        return self.energy_since is not None or self.delivered_kwh > 0
 
     @property
     def idle_s(self) -> float:
@@ -275,6 +287,7 @@ class Session(Told):
         self.revision += 1
         self.heard.ended = latest(self.heard.ended, at)
         self.released_by = by
+        self.released_at, self.released_kwh = at, energy_kwh
         self.told_end_at = self.told_end_at or at
         if energy_kwh is not None:
             self.final_kwh = energy_kwh

@@ -9,22 +9,12 @@ from __future__ import annotations
 from datetime import datetime
 
 from models.evidence import Evidence, EvidenceKind, EvidenceSource
-from models.money import Money
 from models.reason_codes import Phase, ReasonCode
 from models.stop import SessionState
 from stops.base import State, earliest, latest
+from stops.life import Life, proves_a_start
+from stops.lives import apart, key_of, live, together
 
-_PROVE_A_START = frozenset(
-    {
-        EvidenceKind.SESSION_STARTED,
-        EvidenceKind.ENERGY_FLOWING,
-        EvidenceKind.SESSION_PROGRESS,
-        EvidenceKind.TARGET_REACHED,
-        EvidenceKind.SESSION_ENDED,
-        EvidenceKind.SUSPENDED_BY_CHARGER,
-        EvidenceKind.SUSPENDED_BY_VEHICLE,
-    }
-)
 _SUSPENDED = {
     EvidenceKind.SUSPENDED_BY_VEHICLE: SessionState.SUSPENDED_BY_VEHICLE,
     EvidenceKind.SUSPENDED_BY_CHARGER: SessionState.SUSPENDED_BY_CHARGER,
@@ -47,20 +37,17 @@ class Heard(State):
     progressed: datetime | None = None
 
 
-class Told(State):
-    """Facts about one attempt's session. Energies in kWh, instants in UTC."""
+class Told(Life):
+    """Facts about one attempt's session. What it shares with a life is what its lives come to, together."""
 
-    session_ref: str | None = None
-    ref_key: tuple[int, datetime, str] | None = None
-    started_at: datetime | None = None
     heard: Heard = Heard()
     """When we heard it, by our own clock."""
+    lives: dict[str, Life] = {}
+    """By reference; under no name, what was said without one."""
+    released_at: datetime | None = None
+    """A person has seen that it ended; what is told of its end wins over their figure."""
+    released_kwh: float | None = None
     energy_since: datetime | None = None
-    told_end_at: datetime | None = None
-    final_kwh: float | None = None
-    final_kwh_at: datetime | None = None
-    end_reason: ReasonCode | None = None
-    end_vendor_code: str = ""
     unplugged_at: datetime | None = None
     turned_at: datetime | None = None
     turned_to: SessionState = SessionState.ALIVE
@@ -68,8 +55,6 @@ class Told(State):
     heard_at: datetime | None = None
     silent_at: datetime | None = None
     silent_heard_at: datetime | None = None
-    seen_kwh: float = 0.0
-    seen_kwh_at: datetime | None = None
     soc_percent: float | None = None
     soc_at: datetime | None = None
     soc_kwh: float = 0.0
@@ -84,13 +69,6 @@ class Told(State):
     refused_vendor_code: str = ""
     stop_refused: bool = False
     detail: str = ""
-    record_at: datetime | None = None
-    record_kwh: float | None = None
-    record_kwh_at: datetime | None = None
-    record_cost: Money | None = None
-    record_cost_at: datetime | None = None
-    record_idle_s: float | None = None
-    record_idle_at: datetime | None = None
     sources: list[str] = []
     revision: int = 0
     """Counts what was said about it, so that whoever waits for news sees that there is some."""
@@ -103,43 +81,58 @@ class Told(State):
         source = str(evidence.source)
         if source not in self.sources:
             self.sources = sorted([*self.sources, source])
-        self._take_reference(evidence)
+        draws, was_kwh = _vehicle_draws(evidence), self.seen_kwh
+        self._take_life(evidence, draws)
+        if self.seen_kwh > was_kwh:
+            self.heard.progressed = now
         if evidence.soc_percent is not None and (self.soc_at is None or at >= self.soc_at):
             self.soc_percent, self.soc_at = evidence.soc_percent, at
-            self.soc_kwh = self.seen_kwh if evidence.energy_kwh is None else evidence.energy_kwh
+            of_the_only_one = evidence.energy_kwh is not None and len(self.lives) == 1
+            self.soc_kwh = (evidence.energy_kwh or 0.0) if of_the_only_one else self.seen_kwh
         if evidence.soc_percent is not None and (self.first_soc_at is None or at < self.first_soc_at):
             self.first_soc_percent, self.first_soc_at = evidence.soc_percent, at
-        draws = _vehicle_draws(evidence)
-        if _proves_a_start(evidence) or draws:
-            self.started_at = earliest(self.started_at, at)
+        if proves_a_start(evidence) or draws:
             self.heard.started = earliest(self.heard.started, now)
         self._take_contact(evidence, now)
         self._take_turn(evidence, draws, now)
-        self._take_energy(evidence, now)
         if kind in _END:
             self.heard.ended = latest(self.heard.ended, now)
         if kind is EvidenceKind.SESSION_ENDED:
-            self._take_end(evidence)
+            self.detail = evidence.detail or self.detail
         elif kind is EvidenceKind.UNPLUGGED:
             self.unplugged_at = latest(self.unplugged_at, at)
         elif kind in (EvidenceKind.CONNECTOR_FAULTED, EvidenceKind.SESSION_INVALID):
             self._take_fault(evidence)
         elif kind is EvidenceKind.COMMAND_FAILED:
             self._take_refusal(evidence)
-        elif kind is EvidenceKind.SESSION_SILENT:
-            if self.silent_at is None or at >= self.silent_at:
-                self.silent_at, self.silent_heard_at = at, evidence.heard_at
-        elif kind is EvidenceKind.CHARGE_RECORD:
-            self._take_record(evidence)
+        elif kind is EvidenceKind.SESSION_SILENT and (self.silent_at is None or at >= self.silent_at):
+            self.silent_at, self.silent_heard_at = at, evidence.heard_at
 
-    def _take_reference(self, evidence: Evidence) -> None:
-        """The start's own word, else the earliest."""
-        if not evidence.session_ref:
-            return
-        rank = 0 if evidence.kind is EvidenceKind.SESSION_STARTED else 1
-        key = (rank, evidence.observed_at, evidence.session_ref)
-        if self.ref_key is None or key < self.ref_key:
-            self.ref_key, self.session_ref = key, evidence.session_ref
+    @property
+    def stop_refs(self) -> list[str]:
+        """The references that a stop has to name, the newest first."""
+        running = live(apart(self.lives))
+        return running or ([self.session_ref] if self.session_ref else [])
+
+    def _take_life(self, evidence: Evidence, draws: bool) -> None:
+        if not self.lives and self.has_signs:  # booked, or carried by a version that knew one life only
+            self.lives[key_of(self.session_ref, self.lives)] = Life(
+                **{name: getattr(self, name) for name in Life.model_fields}
+            )
+        key = key_of(evidence.session_ref, self.lives)
+        life = self.lives.setdefault(key, Life())
+        life.fold(evidence, vehicle_draws=draws)
+        self._take_together()
+
+    def _take_together(self) -> None:
+        whole = together(apart(self.lives))
+        whole.session_ref = whole.session_ref or self.session_ref  # as the reply to the start gave it
+        if self.released_at is not None:
+            whole.told_end_at = whole.told_end_at or self.released_at
+            whole.end_reason = whole.end_reason or self.end_reason
+            whole.final_kwh = self.released_kwh if whole.final_kwh is None else whole.final_kwh
+        for name in Life.model_fields:
+            setattr(self, name, getattr(whole, name))
 
     def _take_contact(self, evidence: Evidence, now: datetime | None) -> None:
         if evidence.kind is EvidenceKind.STATION_OFFLINE:
@@ -155,7 +148,7 @@ class Told(State):
     def _take_turn(self, evidence: Evidence, draws: bool, now: datetime | None) -> None:
         """Flowing or suspended: the newest turn counts; of two at one instant, the one that flows."""
         kind, at = evidence.kind, evidence.observed_at
-        flows = (kind in _FLOWS and _proves_a_start(evidence)) or draws
+        flows = (kind in _FLOWS and proves_a_start(evidence)) or draws
         if not flows and kind not in _SUSPENDED:
             return
         if flows:
@@ -165,47 +158,6 @@ class Told(State):
             self.heard.turned = earliest(self.heard.turned, now)
         elif known is None or at > known or (at == known and flows):
             self.turned_at, self.turned_to, self.heard.turned = at, turned_to, now
-
-    def _take_energy(self, evidence: Evidence, now: datetime | None) -> None:
-        if evidence.kind is EvidenceKind.CHARGE_RECORD or evidence.energy_kwh is None:
-            return
-        if evidence.energy_kwh > self.seen_kwh:
-            self.seen_kwh = evidence.energy_kwh
-            self.seen_kwh_at = evidence.observed_at
-            self.heard.progressed = now
-
-    def _take_record(self, evidence: Evidence) -> None:
-        """Each figure is the newest that was told; of two at one instant, the larger."""
-        at, energy, cost = evidence.observed_at, evidence.energy_kwh, evidence.cost
-        self.record_at = latest(self.record_at, at)
-        if energy is not None and _newer((at, energy), (self.record_kwh_at, self.record_kwh)):
-            self.record_kwh, self.record_kwh_at = energy, at
-        known = self.record_cost
-        if cost is not None and _newer(
-            (at, float(cost.amount)), (self.record_cost_at, float(known.amount) if known else None)
-        ):
-            self.record_cost, self.record_cost_at = cost, at
-        idle_s = float(evidence.idle_minutes) * 60 if evidence.idle_minutes is not None else None
-        if idle_s is not None and _newer((at, idle_s), (self.record_idle_at, self.record_idle_s)):
-            self.record_idle_s, self.record_idle_at = idle_s, at
-
-    def _take_end(self, evidence: Evidence) -> None:
-        """The end that is told latest stands (a station may first be taken for lost), with the newest figure
-        that an end told; of two at one instant, the larger, and of equal ones the one with a reason."""
-        at, energy = evidence.observed_at, evidence.energy_kwh
-        if energy is not None and _newer((at, energy), (self.final_kwh_at, self.final_kwh)):
-            self.final_kwh, self.final_kwh_at = energy, at
-        key = (at, str(evidence.reason or ""), evidence.vendor_code)
-        if self.told_end_at is not None and key < (
-            self.told_end_at,
-            str(self.end_reason or ""),
-            self.end_vendor_code,
-        ):
-            return
-        self.told_end_at = at
-        self.end_reason = evidence.reason
-        self.end_vendor_code = evidence.vendor_code
-        self.detail = evidence.detail or self.detail
 
     def _take_fault(self, evidence: Evidence) -> None:
         if self.fault_at is None or evidence.observed_at < self.fault_at:
@@ -222,19 +174,6 @@ class Told(State):
             self.refused = evidence.reason or ReasonCode.START_REJECTED
             self.refused_vendor_code = evidence.vendor_code
             self.detail = evidence.detail or self.detail
-
-
-def _newer(told: tuple[datetime, float], known: tuple[datetime | None, float | None]) -> bool:
-    if known[0] is None or known[1] is None:
-        return True
-    return told >= (known[0], known[1])
-
-
-def _proves_a_start(evidence: Evidence) -> bool:
-    """A goal that was reached without energy (by the vehicle's own charge) is no sign of a session."""
-    if evidence.kind in (EvidenceKind.SESSION_PROGRESS, EvidenceKind.TARGET_REACHED):
-        return (evidence.energy_kwh or 0.0) > 0
-    return evidence.kind in _PROVE_A_START
 
 
 def _vehicle_draws(evidence: Evidence) -> bool:

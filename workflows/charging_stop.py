@@ -218,8 +218,7 @@ class ChargingStop:
     def _resumed(self) -> Session | None:
         """The session that ran when the run before this one was continued as new."""
         for session in self.stop.sessions:
-            if not session.is_over:
-                self._keep(session, None)
+            self._keep(session, None)  # of what is over, too: it may live again
         return self.stop.current if self.stop.phase is StopPhase.CHARGING else None
 
     def _cancelled_natively(self) -> None:

@@ -93,7 +93,7 @@ class Commands:
             token_uid=self.token_uid,
             remote_start_id=remote_start_id_for(session.attempt_id),
             vehicle_telematics_id=self.telematics_id,
-            session_ref=session.session_ref,
+            session_ref=_ref_to_stop(session) if kind is CommandKind.STOP else session.session_ref,
             timeout_s=policy.command_timeout_s,
         )
         summary = f"{str(kind).replace('_', ' ').capitalize()} {session.charger_id}"
@@ -101,6 +101,12 @@ class Commands:
             return await calls.send(command, route.task_queue, policy.route_wait_s, summary)
         except ActivityError as error:
             return _reply_to(error, kind)
+
+
+def _ref_to_stop(session: Session) -> str | None:
+    """Where several may run, the newest is told first, and then each in its turn."""
+    refs = session.stop_refs
+    return refs[max(0, session.stop_tries - 1) % len(refs)] if refs else None
 
 
 async def _pause(ended_early: Callable[[], bool], why: str) -> None:

@@ -56,19 +56,19 @@ class Keeper:
         """A command is under way: its effect is not known yet."""
 
     async def run(self, open_attempt: Callable[[], Awaitable[Route]] | None) -> None:
-        """From the intent (None: it stands already) to the end that is seen."""
+        """From the intent (None: it stands already) until its stop closes."""
         if open_attempt is not None:
             await self._start(open_attempt)
         await self.keep()
 
     async def keep(self) -> None:
-        session = self.session
-        while not session.is_over:
-            await workflow.wait_condition(lambda: session.is_over or self.must_stop)
-            if not session.is_over:
-                await self.stop_until_over()
-                if session.is_over:
-                    self._note_end()
+        """What was seen to end may live again (a transaction that is begun anew, a charger that speaks after
+        its vehicle): it is owned until the stop closes."""
+        while not self.retired:
+            await workflow.wait_condition(lambda: self.retired or self.must_stop)
+            await self.stop_until_over()
+            if self.session.is_over and not self.retired:
+                self._note_end()
 
     @property
     def must_stop(self) -> bool:

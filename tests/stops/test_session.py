@@ -74,7 +74,7 @@ def stories(draw: st.DrawFn) -> list[Evidence]:
                 60.0 * (number + 1),
                 event_id=f"event-{number}",
                 energy_kwh=energy,
-                session_ref=draw(st.sampled_from([None, "tx-1"])),
+                session_ref=draw(st.sampled_from([None, "tx-1", "TX-1", "tx-2", "tx-3"])),
                 soc_percent=draw(st.sampled_from([None, 40.0, 80.0])),
                 reason=draw(
                     st.sampled_from([None, ReasonCode.SUSTAIN_EVSE_FAULT, ReasonCode.START_REJECTED])
@@ -96,6 +96,8 @@ def conclusions(session: Session) -> dict[str, Any]:
         "fault": session.fault,
         "refused": session.refused,
         "ref": session.session_ref,
+        "to stop": session.stop_refs,
+        "metered": (session.metered_kwh, session.record_kwh),
         "soc": session.soc_percent,
         "suspended_at": session.suspended_at,
         "paused_at": session.paused_at,
@@ -238,3 +240,68 @@ def test_the_line_of_a_station_with_a_wrong_clock_is_lost_and_comes_back(off_h: 
     back = word(EvidenceKind.SESSION_PROGRESS, 1200, energy_kwh=5.0)
     session.take(back.model_copy(update={"observed_at": back.observed_at + off}), back.observed_at)
     assert not session.is_out_of_contact
+
+
+def test_an_attempt_owns_every_transaction_of_its_start() -> None:
+    """It lives while one of them does, which is the one to stop; its energy is that of all."""
+    session = a_session()
+    for kind, at_s, ref, kwh in (
+        (EvidenceKind.SESSION_STARTED, 0, "tx-1", 0.0),
+        (EvidenceKind.SESSION_ENDED, 600, "tx-1", 4.0),
+        (EvidenceKind.SESSION_STARTED, 700, "tx-2", 0.0),
+        (EvidenceKind.SESSION_PROGRESS, 800, "tx-2", 2.5),
+    ):
+        session.take(word(kind, at_s, session_ref=ref, energy_kwh=kwh))
+    assert (session.is_alive, session.energy_kwh, session.stop_refs) == (True, 6.5, ["tx-2"])
+    session.take(word(EvidenceKind.SESSION_ENDED, 900, session_ref="tx-2", energy_kwh=6.0))
+    assert (session.ended_at, session.energy_kwh) == (T0 + timedelta(seconds=900), 10.0)
+
+
+def test_a_register_that_goes_on_refutes_the_end() -> None:
+    session = a_session()
+    session.take(word(EvidenceKind.SESSION_STARTED, 0, session_ref="S1"))
+    session.take(word(EvidenceKind.SESSION_ENDED, 60, session_ref="S1", energy_kwh=1.5))
+    session.take(word(EvidenceKind.SESSION_PROGRESS, 55, session_ref="S1", energy_kwh=1.5))
+    assert not session.is_alive
+    session.take(word(EvidenceKind.SESSION_PROGRESS, 600, session_ref="S1", energy_kwh=8.0))
+    assert (session.is_alive, session.energy_kwh, session.end_reason) == (True, 8.0, None)
+    session.take(word(EvidenceKind.SESSION_ENDED, 900, session_ref="S1", energy_kwh=12.0))
+    assert (session.is_alive, session.energy_kwh) == (False, 12.0)
+
+
+def test_a_session_that_was_dropped_for_the_next_is_over_unless_it_speaks() -> None:
+    """One connector feeds one vehicle at a time."""
+    session = a_session()
+    session.take(word(EvidenceKind.SESSION_STARTED, 0, session_ref="S1"))
+    session.take(word(EvidenceKind.SESSION_STARTED, 60, session_ref="S2"))
+    assert session.stop_refs == ["S2"]
+    session.take(word(EvidenceKind.SESSION_PROGRESS, 90, session_ref="S1", energy_kwh=1.0))
+    assert session.stop_refs == ["S2", "S1"]
+
+
+def test_a_bill_under_another_reference_is_about_the_one_session_there_was() -> None:
+    """Two sessions, each with its record, are two bills; and a part of them is no bill."""
+    session = a_session()
+    session.take(word(EvidenceKind.SESSION_STARTED, 0, session_ref="S1"))
+    session.take(word(EvidenceKind.SESSION_ENDED, 3600, session_ref="S1", energy_kwh=30.0))
+    euros = Money(amount=Decimal(15))
+    session.take(word(EvidenceKind.CHARGE_RECORD, 3700, session_ref="B7", energy_kwh=30.4, cost=euros))
+    assert (session.energy_kwh, session.record_cost) == (30.4, euros)
+    session.take(word(EvidenceKind.SESSION_STARTED, 3800, session_ref="S2"))
+    session.take(word(EvidenceKind.SESSION_ENDED, 3900, session_ref="S2", energy_kwh=2.0))
+    assert (session.energy_kwh, session.record_cost) == (32.0, None)
+    session.take(word(EvidenceKind.CHARGE_RECORD, 4000, session_ref="S2", energy_kwh=2.0, cost=euros))
+    assert (session.energy_kwh, session.record_cost) == (32.4, Money(amount=Decimal(30)))
+
+
+def test_a_session_carried_by_a_version_that_knew_one_life_goes_on() -> None:
+    session = a_session()
+    session.take(word(EvidenceKind.SESSION_STARTED, 0, session_ref="tx-1"))
+    session.take(word(EvidenceKind.SESSION_ENDED, 600, session_ref="tx-1", energy_kwh=4.0))
+    old = session.model_dump(mode="json", exclude={"lives", "lived_at", "last_kwh", "last_kwh_at"})
+    carried = Session.model_validate(old)
+    assert (carried.state, carried.energy_kwh) == (SessionState.ENDED, 4.0)
+    carried.take(word(EvidenceKind.SESSION_STARTED, 700, session_ref="tx-2"))
+    assert carried.is_alive
+    carried.take(word(EvidenceKind.SESSION_ENDED, 900, session_ref="tx-2", energy_kwh=6.0))
+    assert carried.energy_kwh == 10.0
