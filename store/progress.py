@@ -181,7 +181,8 @@ def _turns(row: RowMapping, heard: list[Evidence]) -> list[Evidence]:
         first = _first(heard, lambda item: _reaches(row, item))
         told.append(_turn(row, EvidenceKind.TARGET_REACHED, f"target:{row['goal_number']}", first))
     if row["tells_end"]:
-        told.append(_turn(row, EvidenceKind.SESSION_PROGRESS, "end", heard[-1] if heard else None))
+        shown = _turn(row, EvidenceKind.SESSION_PROGRESS, "end", heard[-1] if heard else None)
+        told.append(shown.model_copy(update={"energy_kwh": row["energy_kwh"]}))
     if row["tells_late"]:
         told.append(_late(row, heard))
     return told
@@ -211,6 +212,8 @@ def _turn(row: RowMapping, kind: EvidenceKind, name: str, sample: Evidence | Non
     """Figures and instant of the sample that proves it, filled up from what is known of the session."""
     at = sample.observed_at if sample is not None else datetime.now(UTC)
     energy_kwh = sample.energy_kwh if sample is not None else None
+    if energy_kwh is None and not (sample is not None and _is_another(sample, row)):
+        energy_kwh = row["energy_kwh"]
     soc_percent = sample.soc_percent if sample is not None else None
     power_kw = sample.power_kw if sample is not None else None
     return Evidence(
@@ -221,10 +224,17 @@ def _turn(row: RowMapping, kind: EvidenceKind, name: str, sample: Evidence | Non
         attempt_id=row["attempt_id"],
         charger_id=(sample.charger_id if sample is not None else None) or row["charger_id"],
         session_ref=(sample.session_ref if sample is not None else None) or row["session_ref"],
-        energy_kwh=row["energy_kwh"] if energy_kwh is None else energy_kwh,
+        energy_kwh=energy_kwh,
         soc_percent=row["soc_percent"] if soc_percent is None else soc_percent,
         power_kw=row["power_kw"] if power_kw is None else power_kw,
     )
+
+
+def _is_another(sample: Evidence, row: RowMapping) -> bool:
+    """Of another transaction of the attempt than the one that is booked: what is known of the attempt is not
+    known of it."""
+    known = row["session_ref"]
+    return bool(known and sample.session_ref) and str(known).casefold() != str(sample.session_ref).casefold()
 
 
 def _silence(row: RowMapping) -> Evidence:

@@ -45,7 +45,7 @@ WITH told AS MATERIALIZED (
         max(at) FILTER (WHERE kind = 'energy_flowing' AND by_attempt) AS own_flow_at,
         max(at) FILTER (WHERE kind LIKE 'suspended%') AS suspended_at,
         bool_or(kind = 'session_started') AS starts,
-        bool_or(kind = 'session_ended' AND energy_kwh IS NOT NULL) AS end_tells_energy,
+        max(energy_kwh) FILTER (WHERE kind = 'session_ended') AS end_kwh,
         bool_or(kind IN ('session_ended', 'session_invalid', 'charge_record')) AS ends
     FROM told WHERE attempt_id IS NOT NULL GROUP BY attempt_id
 ), held AS MATERIALIZED (
@@ -103,8 +103,8 @@ WITH told AS MATERIALIZED (
         half > (was).halves_told AND (was).goal_told < (was).goal_number AND NOT tells_target
             -- A short charge needs no word half-way: each costs the history of its stop four events.
             AND (was).began_at < now() - interval '30 minutes' AND NOT ended_now AS tells_half,
-        -- An end without a figure: what the meters have shown last is its energy.
-        coalesce(ends AND NOT (was).ended AND NOT end_tells_energy AND energy_now > 0, false) AS tells_end,
+        -- An end without a figure, or with less than the meters have shown: the stop is to know what they did.
+        ends AND NOT (was).ended AND energy_now > coalesce(end_kwh + 0.5, 0) AS tells_end,
         (was).flows_told + tells_flow::int AS flows_now,
         (was).late_told + tells_late::int AS late_now
     FROM news AS n

@@ -164,9 +164,9 @@ class Charging:
             silent = keeper.reply.reason if keeper.reply and session.uncertain else None
             reason = session.refused or session.fault or silent or ReasonCode.CONFIRM_NEVER_STARTED
             raise AttemptFailed(reason, vendor_code=session.vendor_code, detail=session.detail, may_stay=True)
-        stop.bookings[session.attempt_id].queue_s = seconds_between(
-            stop.presence.arrived_at, session.began_at
-        )
+        if session.started_at != session.record_at:  # a record alone does not tell when it began
+            arrived_at = stop.presence.arrived_at
+            stop.bookings[session.attempt_id].queue_s = seconds_between(arrived_at, session.began_at)
         stop.recovered()
         stop.note(
             "charge.confirmed",
