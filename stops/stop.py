@@ -202,6 +202,11 @@ class Stop(State):
     def adopting(self) -> Session | None:
         return next((s for s in self.sessions if s.adopting and not s.is_over), None)
 
+    @property
+    def spoken_for_by_vehicle(self) -> Session | None:
+        """The newest that lives by its vehicle's word alone: nobody else can tell its end."""
+        return next((s for s in reversed(self.sessions) if s.is_alive and s.session_ref is None), None)
+
     def intend(self, candidate: Candidate, now: datetime) -> Session:
         """A new attempt at a charger: intended, nothing sent; unless it was made before (the stop was set
         back), and then it is what was told of it."""

@@ -86,6 +86,17 @@ _PLUGGED_VEHICLES = text(
 )
 
 
+_LEFT_TO_VEHICLES = text(
+    """
+    SELECT s.telematics_id, a.stop_id, a.attempt_id FROM attempt AS a
+    JOIN stop AS s ON s.tenant_id = a.tenant_id AND s.stop_id = a.stop_id
+    WHERE a.tenant_id = :tenant AND a.holds_charger AND a.session_ref IS NULL AND s.outcome IS NOT NULL
+        AND s.telematics_id = ANY(CAST(:telematics_ids AS text[]))
+    ORDER BY a.attempt_id
+    """
+)
+
+
 class OpenStop(NamedTuple):
     stop_id: str
     phase: str
@@ -111,7 +122,7 @@ class EvidenceMatching:
             {item.telematics_id for item in lost if item.evidence.attempt_id is None},
             {item.evidence.charger_id for item in items if item.evidence.kind in AT_CHARGER},
         )
-        found: list[Heard] = []
+        found = await self._left_to_vehicles(lost)
         for item in items:
             told = item.stop_id or of_attempt.get(item.evidence.attempt_id or "")
             if told is not None:
@@ -123,6 +134,29 @@ class EvidenceMatching:
                     for stop_id in await self._concerned(item, stops) or [None]
                 ]
         return found
+
+    async def _left_to_vehicles(self, lost: list[Heard]) -> list[Heard]:
+        """A session that has outlived its stop, and that no charger speaks for, ends when its vehicle is
+        unplugged; wherever that vehicle is going by now."""
+        vehicles = {
+            item.telematics_id: item.evidence
+            for item in lost
+            if item.evidence.kind is EvidenceKind.UNPLUGGED and item.evidence.attempt_id is None
+        }
+        names = sorted(name for name in vehicles if name is not None)
+        if not names:
+            return []
+        found = await self._scope.connection.execute(
+            _LEFT_TO_VEHICLES, {"tenant": self._scope.tenant_id, "telematics_ids": names}
+        )
+        return [
+            Heard(
+                vehicles[row.telematics_id].model_copy(update={"attempt_id": row.attempt_id}),
+                str(row.stop_id),
+                row.telematics_id,
+            )
+            for row in found
+        ]
 
     async def stop_of_vehicle(self, telematics_id: str) -> str | None:
         """The open stop that a vehicle's news is for."""

@@ -48,7 +48,6 @@ _NOT_FOR_KEEPERS = frozenset(
         EvidenceKind.SESSION_PENDING,
         EvidenceKind.ARRIVED,
         EvidenceKind.PLUGGED_IN,
-        EvidenceKind.UNPLUGGED,
         EvidenceKind.VEHICLE_PROGRESS,
         EvidenceKind.CONNECTOR_AVAILABLE,
         EvidenceKind.CONNECTOR_FAULTED,
@@ -359,7 +358,7 @@ def _is_known(item: Evidence, books: BookedSession) -> bool:
     closed. A charge record is never an echo."""
     if item.kind is EvidenceKind.CHARGE_RECORD:
         return False
-    if item.kind in _OF_THE_LINE:
+    if item.kind in _OF_THE_LINE or item.kind is EvidenceKind.UNPLUGGED:
         return books.session in (SessionState.ENDED, SessionState.NEVER_BEGAN)
     if books.session is not SessionState.ENDED:
         return False

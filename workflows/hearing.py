@@ -135,6 +135,9 @@ class Hearing:
     def _take(self, item: Evidence) -> None:
         stop = self._stop
         if stop.is_closing:
+            left = stop.spoken_for_by_vehicle
+            if item.attempt_id is None and item.kind is EvidenceKind.UNPLUGGED and left is not None:
+                item = item.model_copy(update={"attempt_id": left.attempt_id})
             stop.late.append(item)
             return
         session = self._session_of(item)
@@ -166,11 +169,14 @@ class Hearing:
 
     def _session_of(self, item: Evidence) -> Session | None:
         """By attempt; what names none (a vehicle's feed, a connector's status) speaks about the open one, if
-        it is about its charger and not older than it."""
+        it is about its charger and not older than it. A session that was left goes on hearing its vehicle,
+        where nobody else speaks for it."""
         stop = self._stop
         if item.attempt_id is not None:
             return stop.session(item.attempt_id)
         current = stop.current
+        if current is None and item.source is EvidenceSource.TELEMATICS:
+            current = stop.spoken_for_by_vehicle
         if current is None or item.observed_at < current.opened_at - _CLOCK_SLACK:
             return None
         if item.charger_id is not None and item.charger_id != current.charger_id:

@@ -39,7 +39,7 @@ async def test_a_charge_record_before_any_session_is_a_charge(temporal_client: C
 async def test_a_charge_record_of_nought_does_not_unmake_a_full_charge(
     temporal_client: Client, store: Store
 ) -> None:
-    """29.9 kWh by the partner's own session; its record (free of charge) says 0 kWh: that is booked."""
+    """29.9 kWh by the partner's own session; its record (free of charge) says 0 kWh, and is booked."""
     async with surroundings(temporal_client, store, policy=patient_policy(), protocol="ocpi") as around:
         stop, command = await charging(around)
         mine: dict[str, Any] = {"attempt_id": command.attempt_id, **OCPI}

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
+from connectors.ports import RoutedEvidence
 from models.contract import UPDATE_APPROVE
 from models.evidence import EvidenceKind, EvidenceSource
 from models.reason_codes import ReasonCode
@@ -14,7 +15,7 @@ from models.stop import Approval, Receipt, SessionState, StopMode, StopOutcome, 
 from store.database import Store
 from tests.workflows.conftest import patient_policy, surroundings
 from tests.workflows.session_words import charging, fell_back, is_stopped, say, stops_of
-from tests.workflows.stop_words import arrive, cancel, heard, tell
+from tests.workflows.stop_words import arrive, cancel, heard, tell, types
 
 OCPI: dict[str, Any] = {"source": EvidenceSource.OCPI}
 VEHICLE: dict[str, Any] = {"source": EvidenceSource.TELEMATICS}
@@ -158,3 +159,37 @@ async def test_a_late_start_is_adopted_while_its_fallback_waits_for_approval(
         assert not stops_of(around, first)
         await cancel(stop)
         await stop.result()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("closed", [False, True], ids=["its stop settles", "its stop has closed"])
+async def test_a_session_only_its_vehicle_speaks_for_is_seen_to_end_after_it_was_left(
+    temporal_client: Client, store: Store, closed: bool
+) -> None:
+    """At the target the vehicle is told to stop, and does not answer; later it says that it is unplugged."""
+    async with surroundings(temporal_client, store, policy=patient_policy(), protocol="enode") as around:
+        around.charger.silent, around.charger.obeys_stop = {"c1"}, False
+        request = around.request()
+        van = request.vehicle.model_copy(update={"telematics_id": f"enode-{request.vehicle.vehicle_id}"})
+        stop = await around.start(request.model_copy(update={"vehicle": van}))
+        await arrive(stop)
+        await stop.command(1)
+        await tell(stop, heard(EvidenceKind.ENERGY_FLOWING, soc_percent=30.0, **VEHICLE))
+        await stop.until(lambda v: v.phase is StopPhase.CHARGING)
+        await tell(stop, heard(EvidenceKind.TARGET_REACHED, soc_percent=80.0, energy_kwh=33.0, **VEHICLE))
+        await around.charger.until(lambda: bool(around.charger.stops()))
+        if closed:
+            await stop.result()
+        unplugged = heard(EvidenceKind.UNPLUGGED, soc_percent=80.0, **VEHICLE)
+        await around.relay.accept(
+            [
+                RoutedEvidence(
+                    tenant_id=around.tenant_id,
+                    evidence=unplugged,
+                    vehicle_telematics_id=van.telematics_id,
+                )
+            ]
+        )
+        view = await stop.stored(lambda v: v.result is not None and v.attempts[0].ended_at is not None)
+        assert (view.outcome, view.attempts[0].session) == (StopOutcome.CHARGED, SessionState.ENDED)
+        assert ("session.kept" in await types(stop)) is closed
