@@ -28,6 +28,8 @@ class StopPhase(StrEnum):
     CHARGING = "charging"
     SETTLING = "settling"
     CLOSED = "closed"
+    UNKNOWN = "unknown"
+    """Read from a newer version's row, which has a phase that this version has not. No stop is ever in it."""
 
 
 class StopOutcome(StrEnum):

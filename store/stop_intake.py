@@ -7,9 +7,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from models.base import Message
 from models.ids import TenantId
-from models.stop import CancelRequest, StopRequest, StopView
+from models.stop import CancelRequest, StopPhase, StopRequest, StopView
 from models.tables.stops import StopRow
 from store.json_text import json_text
+from store.known_words import read_known
 from store.scope import TenantScope, table_of
 
 _STOP = table_of(StopRow)
@@ -68,7 +69,11 @@ class StopIntake:
                 "view": json_text(view),
             },
         )
-        return Accepted.model_validate(dict(written.mappings().one()))
+        row = written.one()
+        # Where the row was there, its view may be a newer version's: what this one says of it, then.
+        known = {**view.model_dump(mode="json"), "phase": StopPhase.UNKNOWN}
+        found = read_known(StopView, row.view, known)
+        return Accepted(fresh=row.fresh, fingerprint=row.fingerprint, view=found)
 
     async def withdraw(self, stop_id: str) -> None:
         """Take a row back whose workflow never began."""

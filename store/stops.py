@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
+from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import ColumnElement, func, select, tuple_
 
 from models.decision import Decision
 from models.ids import TenantId
 from models.stop import StopEvent, StopOutcome, StopPhase, StopRecord, StopRequest, StopView
 from models.tables.stops import DecisionRow, StopEventRow, StopRow
+from store.known_words import read_known
 from store.scope import TenantScope, table_of
 from store.stop_changes import StopChanges
 from store.stop_intake import StopIntake
@@ -18,6 +22,11 @@ from store.stop_record import StopRecorder
 _STOP = table_of(StopRow)
 _EVENT = table_of(StopEventRow)
 _DECISION = table_of(DecisionRow)
+
+# What a row says without its body: enough to show it where the body is of a newer version.
+_PLAIN = ("stop_id", "tenant_id", "business_key", "workflow_id", "vehicle_id", "created_at", "updated_at")
+_VIEW_COLUMNS = (*(_STOP.c[name] for name in _PLAIN), _STOP.c.outcome, _STOP.c.view)
+_EVENT_COLUMNS = (_EVENT.c.stop_id, _EVENT.c.seq, _EVENT.c.at, _EVENT.c.type, _EVENT.c.body)
 
 
 class StopRepository:
@@ -64,7 +73,7 @@ class StopRepository:
             select(_STOP.c.request).where(_STOP.c.tenant_id == self._tenant_id, _STOP.c.stop_id == stop_id)
         )
         body = found.scalar_one_or_none()
-        return StopRequest.model_validate(body) if body else None
+        return read_known(StopRequest, body) if body else None
 
     async def list(
         self,
@@ -86,21 +95,21 @@ class StopRepository:
 
     async def timeline(self, stop_id: str) -> list[StopEvent]:
         found = await self._connection.execute(
-            select(_EVENT.c.body)
+            select(*_EVENT_COLUMNS)
             .where(_EVENT.c.tenant_id == self._tenant_id, _EVENT.c.stop_id == stop_id)
             .order_by(_EVENT.c.seq)
         )
-        return [StopEvent.model_validate(body) for body in found.scalars()]
+        return [_event(row) for row in found]
 
     async def events_after(self, position: int, limit: int) -> list[tuple[int, StopEvent]]:
         """The tenant's feed, in the order in which events were written."""
         found = await self._connection.execute(
-            select(_EVENT.c.position, _EVENT.c.body)
+            select(_EVENT.c.position, *_EVENT_COLUMNS)
             .where(_EVENT.c.tenant_id == self._tenant_id, _EVENT.c.position > position)
             .order_by(_EVENT.c.position)
             .limit(limit)
         )
-        return [(int(row.position), StopEvent.model_validate(row.body)) for row in found]
+        return [(int(row.position), _event(row)) for row in found]
 
     async def decisions(self, stop_id: str) -> list[Decision]:
         found = await self._connection.execute(
@@ -108,14 +117,30 @@ class StopRepository:
             .where(_DECISION.c.tenant_id == self._tenant_id, _DECISION.c.stop_id == stop_id)
             .order_by(_DECISION.c.created_at, _DECISION.c.decision_id)
         )
-        return [Decision.model_validate(body) for body in found.scalars()]
+        decisions: list[Decision] = []
+        for body in found.scalars():
+            with suppress(ValidationError):  # of another version, and not one that this one could show
+                decisions.append(read_known(Decision, body))
+        return decisions
 
     async def _views(self, limit: int, *where: ColumnElement[bool]) -> list[StopView]:
         found = await self._connection.execute(
-            select(_STOP.c.view, _STOP.c.created_at)
+            select(*_VIEW_COLUMNS)
             .where(_STOP.c.tenant_id == self._tenant_id, *where)
             .order_by(_STOP.c.created_at.desc(), _STOP.c.stop_id.desc())
             .limit(limit)
         )
-        # Accepted is older than begun: pages are ordered by when the stop was asked for.
-        return [StopView.model_validate({**row.view, "created_at": row.created_at}) for row in found]
+        return [_view(row) for row in found]
+
+
+def _view(row: Any) -> StopView:
+    columns = {name: getattr(row, name) for name in _PLAIN}
+    phase = StopPhase.UNKNOWN if row.outcome is None else StopPhase.CLOSED
+    # Accepted is older than begun: pages are ordered by when the stop was asked for.
+    body = {**row.view, "created_at": row.created_at}
+    return read_known(StopView, body, {**columns, "phase": phase})
+
+
+def _event(row: Any) -> StopEvent:
+    columns = {name: getattr(row, name) for name in ("stop_id", "seq", "at", "type")}
+    return read_known(StopEvent, row.body, {**columns, "phase": StopPhase.UNKNOWN, "text": ""})

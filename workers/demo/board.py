@@ -22,6 +22,7 @@ _PHASE_STYLES: dict[StopPhase, str] = {
     StopPhase.CHARGING: "bold green",
     StopPhase.SETTLING: "cyan",
     StopPhase.CLOSED: "dim",
+    StopPhase.UNKNOWN: "dim",
 }
 _OUTCOME_STYLES: dict[StopOutcome, str] = {
     StopOutcome.CHARGED: "green",
