@@ -209,6 +209,8 @@ class StopView(Message):
     version: int = 0
     continued_from_run_id: str = ""
     """The run before this one, where a long stop was continued as new."""
+    former_run_ids: tuple[str, ...] = ()
+    """All runs before this one, as far as they matter: each may be the last that had something to write."""
 
 
 class StopEvent(Message):

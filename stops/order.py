@@ -14,11 +14,15 @@ from models.stop import ChargingStopInput, StopRequest
 from models.vehicle import VehicleState
 from stops.stop import Stop
 
+_MOST_RUNS = 50
+"""That are remembered. A run that writes nothing is long past: each is some thousand events of a history."""
+
 
 def carried_on(carried: Any, run_id: str) -> Stop:
     """The stop as the run before left it. Raises ValidationError: what our own code wrote and cannot read is
     a bug, to be seen and mended, not a stop to be ended."""
     stop = Stop.model_validate(carried)
+    stop.former_run_ids = (*stop.former_run_ids, stop.run_id)[-_MOST_RUNS:]
     stop.continued_from_run_id, stop.run_id = stop.run_id, run_id
     stop.inbox.counts = {}
     return stop

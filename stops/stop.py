@@ -108,6 +108,7 @@ class Stop(State):
     order: ChargingStopInput
     run_id: str
     continued_from_run_id: str = ""
+    former_run_ids: tuple[str, ...] = ()
     created_at: datetime
     policy: Policy = Policy()
     policy_version: str = ""

@@ -25,6 +25,7 @@ def view_of(stop: Stop) -> StopView:
         workflow_id=workflow_id_for(stop.tenant_id, stop.request.business_key),
         run_id=stop.run_id,
         continued_from_run_id=stop.continued_from_run_id,
+        former_run_ids=stop.former_run_ids,
         vehicle_id=stop.request.vehicle.vehicle_id,
         phase=stop.phase,
         outcome=stop.outcome,

@@ -52,7 +52,7 @@ _RECORD = text(
         WHERE s.tenant_id = :tenant
             AND (s.fingerprint = excluded.fingerprint OR '' IN (s.fingerprint, excluded.fingerprint))
             AND CASE WHEN s.run_id = excluded.run_id THEN s.version < excluded.version
-                ELSE s.run_id IN ('', :former_run_id) END
+                ELSE s.run_id = ANY (CAST(:follows AS text[])) END
         RETURNING s.stop_id, s.seq_offset
     ), told AS (
         INSERT INTO stop_event (tenant_id, stop_id, seq, type, at, body)
@@ -238,7 +238,8 @@ def _parameters(tenant_id: TenantId, record: StopRecord) -> dict[str, Any]:
     return {
         "tenant": tenant_id,
         "first_seq": min((event.seq for event in events), default=None),
-        "former_run_id": view.continued_from_run_id,
+        # Not only the run just before: that one may have had nothing to write.
+        "follows": ["", *view.former_run_ids, view.continued_from_run_id],
         "stop": json_text(stop),
         "events": json_text(
             [{"seq": event.seq, "type": event.type, "at": event.at, "body": event} for event in events]

@@ -47,7 +47,7 @@ class SimulatedStore:
     def record(self, record: StopRecord, now: datetime) -> bool:
         """True where the row now says what the record says. An older one only adds what is missing."""
         view = record.view
-        follows = self.run_id in ("", view.continued_from_run_id) and self.run_id != view.run_id
+        follows = self.run_id in ("", *view.former_run_ids) and self.run_id != view.run_id
         newest = self.version < view.version if self.run_id == view.run_id else follows
         if self.run_id not in ("", view.run_id) and not follows:
             self.dropped += 1

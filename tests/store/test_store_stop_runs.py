@@ -71,6 +71,28 @@ async def test_a_run_that_goes_on_from_the_rows_is_followed(store: Store, tenant
     assert [seq for seq, _ in await log_of(store, tenant, stop)] == [1, 2, 3]
 
 
+async def test_runs_that_had_nothing_to_write_make_no_reset(store: Store, tenant: TenantId) -> None:
+    stop = view(tenant, run_id="run-1", version=7)
+    third = stop.model_copy(
+        update={
+            "run_id": "run-3",
+            "continued_from_run_id": "run-2",
+            "former_run_ids": ("run-0", "run-1", "run-2"),
+            "version": 8,
+        }
+    )
+    async with store.tenant(tenant) as unit:
+        await unit.stops.record(record(stop, 1, 2))
+        assert await unit.stops.record(record(third, 3))
+        assert await unit.stops.get(stop.stop_id) == third
+    # Another run of the same past is no continuation of the one that the row follows.
+    reset = third.model_copy(update={"run_id": "run-4", "version": 9})
+    with pytest.raises(OtherRun):
+        async with store.tenant(tenant) as unit:
+            await unit.stops.record(record(reset, 4))
+    assert await log_of(store, tenant, stop) == [(seq, "stop.planned") for seq in (1, 2, 3)]
+
+
 async def test_after_a_reset_the_log_goes_on_and_takes_nothing_back(
     store: Store, tenant: TenantId, raw: Raw
 ) -> None:
