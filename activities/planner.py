@@ -80,13 +80,13 @@ class Planner:
         try:
             chargers: dict[str, Charger] = {}
             models: dict[str, VehicleModel] = {}
-            heading_to: dict[str, int] = {}
+            heading_to: list[dict[str, int]] = []
             for request in moment.requests:
                 view = await self._snapshot(request)
                 chargers.update({charger.charger_id: charger for charger in view.chargers})
                 if view.model is not None:
                     models[view.model.model_id] = view.model
-                heading_to = view.heading_to
+                heading_to.append(view.heading_to)
             decisions = await asyncio.to_thread(
                 plan_many, moment.requests, list(chargers.values()), models, heading_to
             )

@@ -18,9 +18,10 @@ def plan_many(
     requests: Sequence[PlanRequest],
     chargers: Sequence[Charger],
     models: Mapping[str, VehicleModel] | None = None,
-    occupancy: Mapping[str, int] | None = None,
+    occupancies: Sequence[Mapping[str, int]] | None = None,
 ) -> list[Decision]:
-    """One decision per request, in the order of the requests. `models` by model id; `occupancy` as in `plan`.
+    """One decision per request, in the order of the requests. `models` by model id; `occupancies`: for each
+    request, as in `plan` (each counts the others, and not itself).
 
     The flow decides rank 1 of each; the other candidates keep their own order. A request that names a
     preferred charger keeps it, and the others plan around it. The receipt's `inputs_hash` covers all
@@ -28,13 +29,15 @@ def plan_many(
     Raises ValueError when a stop is named twice.
     """
     known = models or {}
+    nobody: Mapping[str, int] = {}
+    each = list(zip(requests, occupancies or [nobody] * len(requests), strict=True))
     if len(requests) == 1:
-        return [plan(requests[0], chargers, _model(requests[0], known), occupancy)]
-    surveys = [Survey(request, chargers, _model(request, known), occupancy) for request in requests]
+        return [plan(one, chargers, _model(one, known), seen) for one, seen in each]
+    surveys = [Survey(one, chargers, _model(one, known), seen) for one, seen in each]
     try:
         assignment, solver = assign([_seeker(survey) for survey in surveys]), SOLVER
     except FlowError:
-        return [plan(request, chargers, _model(request, known), occupancy) for request in requests]
+        return [plan(one, chargers, _model(one, known), seen) for one, seen in each]
     batch_hash = fingerprint(sorted(survey.inputs_hash for survey in surveys))
     return [
         survey.decision(fingerprint([batch_hash, survey.inputs_hash]), solver, _first(survey, assignment))
