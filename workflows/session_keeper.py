@@ -74,7 +74,6 @@ class SessionKeeper:
         self._commands_sent = 0
         self._booked: Attempt | None = None
         self._heard: list[Evidence] = []
-        self._stopper: Keeper | None = None
         self._owner = ""
         """The workflow id of the stop that owns the session again."""
 
@@ -143,7 +142,7 @@ class SessionKeeper:
         if facts.attempt is None or facts.charger is None:
             return False
         session = self._take_over(facts.attempt, facts.charger)
-        keeper = self._stopper = self._keeper(session)
+        keeper = self._keeper(session)
         if not session.is_alive and not session.is_over:
             patience_s = min(_WAIT_FOR_LIFE_S, facts.policy.confirmation_s)
             await self._until(lambda: session.is_alive or session.is_over, patience_s, "A sign of life")
@@ -162,14 +161,11 @@ class SessionKeeper:
     async def _handed_back(self) -> bool:
         """Whether the stop has the session again: it is told what was heard here. False where it does not run
         any more."""
-        owner, self._owner = workflow.get_external_workflow_handle(self._owner), ""
-        if self._stopper is not None:
-            self._stopper.retired = True
         try:
-            await owner.signal(SIGNAL_EVIDENCE, self._heard)
+            # A native cancel may break in here: the owner is still known then, and is told again.
+            await workflow.get_external_workflow_handle(self._owner).signal(SIGNAL_EVIDENCE, self._heard)
         except ApplicationError:
-            if self._stopper is not None:
-                self._stopper.retired = False
+            self._owner = ""
             return False
         await workflow.wait_condition(workflow.all_handlers_finished)
         return True
