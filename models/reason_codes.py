@@ -84,6 +84,7 @@ class ReasonCode(StrEnum):
     START_CONNECTOR_BUSY = "start.connector_busy"
     START_VEHICLE_REFUSED = "start.vehicle_refused"
     CONFIRM_NEVER_STARTED = "confirm.never_started"
+    CONFIRM_CONTACT_LOST = "confirm.contact_lost"
     CONFIRM_NOT_PLUGGED = "confirm.not_plugged"
     CONFIRM_NO_ENERGY = "confirm.no_energy"
     CONFIRM_DEAUTHORISED = "confirm.deauthorised"

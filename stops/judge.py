@@ -168,9 +168,7 @@ def judge_stillness(session: Session, policy: Policy, now: datetime) -> Stillnes
         return Stillness(Pause.OUT_OF_CONTACT, ReasonCode.SUSTAIN_CONTACT_LOST, over)
     if session.paused_at is not None:
         over = seconds_between(session.paused_since, now) >= policy.pause_s
-        return Stillness(
-            Pause.PAUSED, ReasonCode.SUSTAIN_PAUSED if not over else ReasonCode.SUSTAIN_STALLED, over
-        )
+        return Stillness(Pause.PAUSED, ReasonCode.SUSTAIN_PAUSED, over)
     return _judge_silence(session, policy, now)
 
 
@@ -211,6 +209,8 @@ def start_proven(session: Session, reason: ReasonCode | None) -> bool | None:
     start it, None where neither is proven."""
     if session.flowed and session.energy_kwh >= _TINY_KWH:
         return True
+    if reason is ReasonCode.CONFIRM_CONTACT_LOST:
+        return None  # silence proves nothing
     if reason is None or reason.phase.value not in ("start", "confirm", "authorise"):
         return None
     blamed = entry(reason).responsible in (Party.CHARGER, Party.OPERATOR, Party.PARTNER)

@@ -162,7 +162,8 @@ class Charging:
         if session.started_at is None:
             self._desk.act_on_wishes()
             silent = keeper.reply.reason if keeper.reply and session.uncertain else None
-            reason = session.refused or session.fault or silent or ReasonCode.CONFIRM_NEVER_STARTED
+            lost = ReasonCode.CONFIRM_CONTACT_LOST if session.is_out_of_contact else None
+            reason = session.refused or session.fault or lost or silent or ReasonCode.CONFIRM_NEVER_STARTED
             raise AttemptFailed(reason, vendor_code=session.vendor_code, detail=session.detail, may_stay=True)
         if session.started_at != session.record_at:  # a record alone does not tell when it began
             arrived_at = stop.presence.arrived_at
@@ -281,8 +282,11 @@ class Charging:
         if pause not in (Pause.NONE, Pause.PAUSED, Pause.OUT_OF_CONTACT):
             return
         tells = turns.turn(pause, workflow.now())
+        step = entry(reason).next_step if reason else None
+        if pause is Pause.PAUSED:
+            step = NextStep.NONE  # it goes on by itself, until patience is over
         if pause is not did:
-            stop.reason, stop.next_step = reason, entry(reason).next_step if reason else None
+            stop.reason, stop.next_step = reason, step
         if tells:
             words, count = f": {entry(reason).title}" if reason else " charges again", turns.count()
             since = f" ({count} turns since the last word)" if count else ""
@@ -291,6 +295,7 @@ class Charging:
                 f"{session.charger_id}{words}{since}",
                 workflow.now(),
                 reason=reason,
+                next_step=step,
                 energy_kwh=session.energy_kwh,
                 turns=count,
             )

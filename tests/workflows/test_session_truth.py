@@ -8,7 +8,7 @@ from temporalio.client import Client, WorkflowUpdateFailedError
 from models.contract import QUERY_STATUS, UPDATE_CHOOSE, UPDATE_RELEASE_SESSION, keeper_workflow_id
 from models.evidence import EvidenceKind
 from models.money import Money
-from models.reason_codes import ReasonCode
+from models.reason_codes import NextStep, ReasonCode
 from models.stop import ChooseCharger, ProblemKind, Receipt, SessionState, StopOutcome, StopPhase
 from store.database import Store
 from tests.workflows.conftest import Surroundings, patient_policy, surroundings
@@ -201,3 +201,42 @@ async def test_a_vehicle_that_is_held_elsewhere_gets_no_start(around: Surroundin
     assert await around.holds(view.attempts[0].attempt_id) == (False, False)
     await cancel(stop)
     await stop.result()
+
+
+@pytest.mark.asyncio
+async def test_a_long_pause_by_load_management_blames_no_charger(
+    temporal_client: Client, store: Store
+) -> None:
+    async with surroundings(temporal_client, store, policy=patient_policy(pause_s=1.5)) as around:
+        stop = await around.start()
+        await arrive(stop)
+        command = await stop.command(1)
+        await stop.until(lambda v: v.phase is StopPhase.CHARGING)
+        await around.charger.say(command, EvidenceKind.SUSPENDED_BY_CHARGER)
+        paused = await stop.until(lambda v: v.reason is ReasonCode.SUSTAIN_PAUSED)
+        view = await stop.until(lambda v: v.phase is StopPhase.EN_ROUTE and v.attempt_number == 1, 60)
+        await cancel(stop)
+        await stop.result()
+        assert paused.next_step is NextStep.NONE
+        assert view.attempts[0].reason is ReasonCode.SUSTAIN_PAUSED
+        assert view.charger_id not in ("c1", "c2")  # its site shares the power
+
+
+@pytest.mark.asyncio
+async def test_an_uplink_lost_at_the_start_is_not_the_chargers_failure_to_start(
+    temporal_client: Client, store: Store
+) -> None:
+    """Accepted, then the station's line is gone: whether it charges, nobody can say, and ranking learns
+    nothing of it."""
+    async with surroundings(temporal_client, store, policy=patient_policy(confirmation_s=2)) as around:
+        around.charger.silent = {"c1"}
+        stop = await around.start()
+        await arrive(stop)
+        command = await stop.command(1)
+        await stop.until(lambda v: v.phase is StopPhase.CONFIRMING)
+        await around.charger.say(command, EvidenceKind.STATION_OFFLINE)
+        view = await stop.until(lambda v: v.phase is StopPhase.EN_ROUTE and v.attempt_number == 1)
+        await cancel(stop)
+        await stop.result()
+        first = view.attempts[0]
+        assert (first.reason, first.start_proven) == (ReasonCode.CONFIRM_CONTACT_LOST, None)
