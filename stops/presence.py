@@ -49,6 +49,8 @@ class Arrival(State):
 
     charger_id: str
     witnesses: list[str]
+    at: datetime | None = None
+    """When it arrived, by the first of its witnesses; None where that is not told."""
 
 
 class Heading(State):
@@ -80,6 +82,8 @@ class Presence(State):
     witnesses: list[Witness] = []
     at_charger_id: str | None = None
     arrived_at: datetime | None = None
+    """When we took it for arrived; `came_at`: when it came, from which its queue counts."""
+    came_at: datetime | None = None
     has_feed: bool = False
     arrived_early: bool = False
     """The driver said so before there was a plan: it is about the first one."""
@@ -125,8 +129,23 @@ class Presence(State):
         for charger_id in (heading.charger_id, *heading.neighbours):
             witnesses = self._who_says(charger_id, heading)
             if witnesses:
-                return Arrival(charger_id=charger_id, witnesses=witnesses)
+                at = self._first_said(charger_id, heading)
+                return Arrival(charger_id=charger_id, witnesses=witnesses, at=at)
         return None
+
+    def _first_said(self, charger_id: str, heading: Heading) -> datetime | None:
+        """The earliest word, since the stop turned here, that it is at this charger, or plugged in there."""
+        return min(
+            (
+                w.at
+                for w in self.witnesses
+                if w.charger_id == charger_id
+                and w.says in (Says.HERE, Says.PLUGGED)
+                and (w.standing or w.at >= self._since(w, heading))
+                and not (w.says is Says.HERE and self._has_left(w))
+            ),
+            default=None,
+        )
 
     def _who_says(self, charger_id: str, heading: Heading) -> list[str]:
         heard = [w for w in self.witnesses if w.standing or w.at >= self._since(w, heading)]
@@ -234,8 +253,9 @@ class Presence(State):
 
     # --- standing at a charger ----------------------------------------------------------------------------
 
-    def stand_at(self, charger_id: str, now: datetime) -> None:
+    def stand_at(self, charger_id: str, now: datetime, came_at: datetime | None = None) -> None:
         self.at_charger_id, self.arrived_at = charger_id, now
+        self.came_at = min(came_at or now, now)
 
     def is_still_at(self, charger_id: str, left_at: datetime, now: datetime, patience_s: float) -> bool:
         """Whether the vehicle that was told at `left_at` to leave a charger is still there: it had arrived,

@@ -166,8 +166,8 @@ class Charging:
             reason = session.refused or session.fault or lost or silent or ReasonCode.CONFIRM_NEVER_STARTED
             raise AttemptFailed(reason, vendor_code=session.vendor_code, detail=session.detail, may_stay=True)
         if session.started_at != session.record_at:  # a record alone does not tell when it began
-            arrived_at = stop.presence.arrived_at
-            stop.bookings[session.attempt_id].queue_s = seconds_between(arrived_at, session.began_at)
+            came_at = stop.presence.came_at
+            stop.bookings[session.attempt_id].queue_s = seconds_between(came_at, session.began_at)
         stop.recovered()
         stop.note(
             "charge.confirmed",

@@ -105,7 +105,7 @@ class Fallback:
             return
         booking = stop.bookings[session.attempt_id]
         booking.queue_s = booking.queue_s or seconds_between(
-            stop.presence.arrived_at, session.began_at or workflow.now()
+            stop.presence.came_at, session.began_at or workflow.now()
         )
         booking.reason, booking.closed = failure.reason, True
         booking.vendor_code = booking.vendor_code or failure.vendor_code

@@ -143,7 +143,8 @@ class Journey:
         if arrival.charger_id != candidate.charger.charger_id:
             await self._turn_to_neighbour(arrival)
         known_before = stop.presence.stands_at == arrival.charger_id
-        stop.presence.stand_at(arrival.charger_id, now)
+        since = stop.plan.planned_at or stop.created_at
+        stop.presence.stand_at(arrival.charger_id, now, max(since, arrival.at or now))
         if not known_before or stop.phase in _ON_THE_WAY:
             text = f"Arrived at {arrival.charger_id} (says: {', '.join(arrival.witnesses)})"
             stop.note("vehicle.arrived", text, now, phase=StopPhase.ARRIVED)

@@ -168,3 +168,20 @@ async def test_a_driver_may_arrive_where_the_stop_has_sent_him_before(around: Su
     await stop.handle.execute_update(UPDATE_ARRIVED, said, result_type=Receipt)
     assert (await stop.command(1)).charger.charger_id == "c1"
     await end(stop)
+
+
+async def test_queue_minutes_begin_when_the_vehicle_arrived_not_when_we_heard_of_it(
+    around: Surroundings,
+) -> None:
+    """As its driver says; no longer than since the plan."""
+    stop = await around.start()
+    view = await stop.until(lambda v: v.phase is StopPhase.EN_ROUTE)
+    planned_at = view.updated_at
+    came_at = planned_at + timedelta(seconds=0.5)
+    await around.charger.until(lambda: datetime.now(UTC) > planned_at + timedelta(seconds=3))
+    said = ArrivalReport(event_id="1", charger_id="c1", at=came_at)
+    await stop.handle.execute_update(UPDATE_ARRIVED, said, result_type=Receipt)
+    await stop.until(lambda v: v.phase is StopPhase.CHARGING)
+    view = await stop.view()
+    await end(stop)
+    assert view.attempts[0].queue_s >= 2.4
