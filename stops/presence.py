@@ -30,6 +30,8 @@ class Says(StrEnum):
     PLUGGED = "plugged"
     UNPLUGGED = "unplugged"
     AWAY = "away"
+    FREED = "freed"
+    """The charger's word: nobody is plugged in there."""
 
 
 class Witness(State):
@@ -269,7 +271,11 @@ class Presence(State):
             return False
         if any(w.says is Says.HERE and w.charger_id not in (None, charger_id) for w in own):
             return False
-        if any(w.says in (Says.PLUGGED, Says.HERE) for w in own):
+        plugged = [w.at for w in own if w.says in (Says.PLUGGED, Says.HERE)]
+        freed = [w.at for w in since if w.says is Says.FREED and w.charger_id == charger_id]
+        if freed and not any(at > freed[-1] for at in plugged):
+            return False  # who plugged in there since, nobody knows
+        if plugged:
             return True
         return now <= left_at + timedelta(seconds=patience_s)
 
@@ -280,5 +286,6 @@ _SAYS = {
     EvidenceKind.UNPLUGGED: Says.UNPLUGGED,
     EvidenceKind.VEHICLE_PROGRESS: Says.AWAY,
     EvidenceKind.ENERGY_FLOWING: Says.PLUGGED,
+    EvidenceKind.CONNECTOR_AVAILABLE: Says.FREED,
 }
 _ONLY_BY_VEHICLE = (EvidenceKind.UNPLUGGED, EvidenceKind.VEHICLE_PROGRESS, EvidenceKind.ENERGY_FLOWING)

@@ -73,6 +73,13 @@ _NEXT_DOOR = text(
     WHERE c.tenant_id = :tenant AND c.charger_id = :charger_id
     """  # noqa: S608  our own words
 )
+_LEFT_THERE = text(
+    """
+    SELECT DISTINCT s.stop_id FROM stop AS s
+    JOIN attempt AS a ON a.tenant_id = s.tenant_id AND a.stop_id = s.stop_id
+    WHERE s.tenant_id = :tenant AND s.outcome IS NULL AND a.charger_id = :charger_id AND a.state = 'guarded'
+    """
+)
 _PLUGGED_VEHICLES = text(
     """
     SELECT telematics_id FROM (
@@ -175,7 +182,10 @@ class EvidenceMatching:
             return []
         there = _at(evidence, stops)
         if evidence.kind is not EvidenceKind.PLUGGED_IN:
-            return [stop.stop_id for stop in there]
+            told = [stop.stop_id for stop in there]
+            if evidence.kind is EvidenceKind.CONNECTOR_AVAILABLE:
+                told += [stop_id for stop_id in await self._left_there(evidence) if stop_id not in told]
+            return told
         mine = [stop for stop in there if stop.phase in _HEADING] or there
         if not mine:
             mine = [stop for stop in await self._next_door(evidence) if stop.phase in _HEADING]
@@ -202,6 +212,13 @@ class EvidenceMatching:
             {"tenant": self._scope.tenant_id, "charger_ids": chargers, "telematics_ids": vehicles},
         )
         return _stops(found)
+
+    async def _left_there(self, freed: Evidence) -> list[str]:
+        """Whose start was given up there, and may come alive: under another's car, once it was freed."""
+        found = await self._scope.connection.execute(
+            _LEFT_THERE, {"tenant": self._scope.tenant_id, "charger_id": freed.charger_id}
+        )
+        return sorted(str(stop_id) for stop_id in found.scalars())
 
     async def _next_door(self, plug: Evidence) -> list[OpenStop]:
         """Who heads for another connector of the station or site."""

@@ -29,6 +29,10 @@ def plug(seconds: float, charger_id: str = HERE) -> Evidence:
     return heard(EvidenceKind.PLUGGED_IN, seconds, EvidenceSource.OCPP, charger_id=charger_id)
 
 
+def freed(seconds: float, charger_id: str = HERE) -> Evidence:
+    return heard(EvidenceKind.CONNECTOR_AVAILABLE, seconds, EvidenceSource.OCPP, charger_id=charger_id)
+
+
 def own(kind: EvidenceKind, seconds: float, **more: Any) -> Evidence:
     return heard(kind, seconds, EvidenceSource.TELEMATICS, **more)
 
@@ -128,6 +132,12 @@ def _stood_here() -> Presence:
         ([own(EvidenceKind.VEHICLE_PROGRESS, 250, distance_km=0.2)], 300, True),
         ([own(EvidenceKind.ARRIVED, 250, charger_id=ELSEWHERE)], 300, False),
         ([plug(250)], 2000, False),
+        ([freed(250)], 300, False),
+        ([freed(250), plug(251)], 300, False),
+        ([freed(150)], 300, True),
+        ([own(_P, 240), freed(250)], 300, False),
+        ([freed(250), own(_P, 251)], 300, True),
+        ([freed(250, ELSEWHERE)], 300, True),
     ],
 )
 def test_whether_it_is_still_there(told: list[Evidence], asked_s: float, still: bool) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
 from temporalio.client import Client
 
+from connectors.ports import RoutedEvidence
 from models.commands import ChargerCommand
 from models.contract import ACTIVITY_TAKE_BACK, UPDATE_APPROVE, UPDATE_ARRIVED, UPDATE_CHOOSE
 from models.evidence import Evidence, EvidenceKind, EvidenceSource
@@ -24,7 +25,7 @@ from models.stop import (
 from store.database import Store
 from tests.workflows.conftest import patient_policy, surroundings
 from tests.workflows.stages import charge_fully, start_given_up
-from tests.workflows.stop_words import arrive, cancel, tell
+from tests.workflows.stop_words import arrive, cancel, heard, tell, types
 
 
 @pytest.mark.asyncio
@@ -134,3 +135,23 @@ async def test_a_late_start_has_an_owner_while_a_fallback_waits_for_approval(
         assert await around.holds(first.attempt_id) == (True, True)
         await cancel(stop)
         await stop.result()
+
+
+@pytest.mark.asyncio
+async def test_a_late_start_under_a_strangers_car_is_not_adopted(
+    temporal_client: Client, store: Store
+) -> None:
+    """We gave c1 up; its connector became free, somebody plugged in, and then our start came alive there."""
+    async with surroundings(temporal_client, store, policy=patient_policy(confirmation_s=1.5)) as around:
+        stop, first = await start_given_up(around)
+        now = datetime.now(UTC)
+        for second, kind in enumerate((EvidenceKind.CONNECTOR_AVAILABLE, EvidenceKind.PLUGGED_IN)):
+            item = heard(kind, charger_id="c1", observed_at=now + timedelta(seconds=second))
+            await around.relay.accept([RoutedEvidence(tenant_id=around.tenant_id, evidence=item)])
+        await around.delivered()
+        await around.charger.say(first, EvidenceKind.SESSION_STARTED, at=now + timedelta(seconds=2))
+        await around.charger.until(lambda: first.attempt_id in {c.attempt_id for c in around.charger.stops()})
+        seen = await types(stop)
+        await cancel(stop)
+        await stop.result()
+        assert "late_start.adopted" not in seen
