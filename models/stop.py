@@ -136,6 +136,9 @@ class Attempt(Message):
     ended_at: UtcDatetime | None = None
     session_ref: str | None = None
     energy_kwh: float = 0.0
+    energy_estimated: Annotated[
+        bool, Field(description="Nothing meters it: the energy is what the vehicle's charge has risen by.")
+    ] = False
     metered_kwh: Annotated[float | None, Field(description="What charger or session showed.")] = None
     record_kwh: Annotated[float | None, Field(description="What the partner's charge record says.")] = None
     cost_estimated: Money | None = None

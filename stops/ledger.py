@@ -68,6 +68,7 @@ class Booking(State):
             ended_at=session.ended_at,
             session_ref=session.session_ref,
             energy_kwh=session.energy_kwh,
+            energy_estimated=session.is_estimated,
             metered_kwh=round(session.metered_kwh, 4),
             record_kwh=session.record_kwh,
             cost_estimated=self.cost_estimated,
@@ -142,6 +143,8 @@ def attempt_after(
             "ended_at": session.ended_at,
             "session_ref": session.session_ref or known.session_ref,
             "energy_kwh": session.energy_kwh,
+            "energy_estimated": session.is_estimated
+            or (known.energy_estimated and session.record_kwh is None),
             "metered_kwh": round(session.metered_kwh, 4),
             "record_kwh": session.record_kwh,
             "idle_s": known.idle_s

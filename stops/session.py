@@ -17,6 +17,7 @@ from pydantic import Field
 
 from models.charger import Charger
 from models.commands import CommandOutcome, CommandReply
+from models.evidence import EvidenceSource
 from models.reason_codes import ReasonCode
 from models.stop import SessionState
 from stops.base import latest, seconds_between
@@ -34,6 +35,7 @@ class Session(Told):
     number: int
     charger: Charger
     opened_at: datetime
+    battery_kwh: float | None = None
 
     wanted: bool = True
     """The stop wants it to run. What is alive and not wanted is being stopped by its keeper."""
@@ -144,7 +146,21 @@ class Session(Told):
         than the connector could have delivered; then the meter stands."""
         if self.record_kwh is not None and self.record_is_possible:
             return round(self.record_kwh, 4)
-        return round(self.metered_kwh, 4)
+        return round(self._by_charge_kwh if self.is_estimated else self.metered_kwh, 4)
+
+    @property
+    def is_estimated(self) -> bool:
+        """Nothing meters it: by badge, say, where the vehicle alone speaks. What its charge has risen by, is
+        booked."""
+        told = self.seen_kwh_at or self.final_kwh_at or self.record_kwh_at or self.session_ref
+        chargers = {EvidenceSource.OCPP, EvidenceSource.OCPI} & set(self.sources)
+        return told is None and not chargers and self.final_kwh is None and self._by_charge_kwh > 0
+
+    @property
+    def _by_charge_kwh(self) -> float:
+        if self.soc_percent is None or self.first_soc_percent is None or self.started_at is None:
+            return 0.0
+        return max(0.0, self.soc_percent - self.first_soc_percent) / 100 * (self.battery_kwh or 0.0)
 
     @property
     def record_is_possible(self) -> bool:
@@ -178,6 +194,8 @@ class Session(Told):
     @property
     def unmeasured_kwh(self) -> float:
         """What has flowed since the charge was measured (all of it, where it was not)."""
+        if self.is_estimated:
+            return 0.0
         return max(0.0, self.delivered_kwh - (self.soc_kwh if self.is_measured else 0.0))
 
     @property

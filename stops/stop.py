@@ -217,6 +217,7 @@ class Stop(State):
             number=number,
             charger=candidate.charger,
             opened_at=now,
+            battery_kwh=self.vehicle.state.battery_usable_kwh,
         )
         self.sessions.append(session)
         self.bookings[session.attempt_id] = Booking(candidate=candidate)

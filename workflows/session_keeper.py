@@ -284,6 +284,8 @@ class SessionKeeper:
         estimated = await price_of(session) if session.energy_kwh > 0 else known.cost_estimated
         roaming = session.charger.protocol is Protocol.OCPI
         actual = (session.record_cost or known.cost_actual) if roaming else estimated
+        if not roaming and (session.is_estimated or known.energy_estimated):
+            actual = None  # nobody has metered it
         return attempt_after(known, session, estimated, actual)
 
     async def _amend(
@@ -345,7 +347,8 @@ def _books(attempt: Attempt) -> tuple[object, ...]:
 def session_of(attempt: Attempt, charger: Charger) -> Session:
     """A session as its stop has booked it."""
     ended = attempt.ended_at if attempt.session is SessionState.ENDED else None
-    metered_kwh = attempt.energy_kwh if attempt.metered_kwh is None else attempt.metered_kwh
+    unmetered = attempt.metered_kwh is None or attempt.energy_estimated
+    metered_kwh = attempt.energy_kwh if unmetered else (attempt.metered_kwh or 0.0)
     roaming = charger.protocol is Protocol.OCPI
     return Session(
         attempt_id=attempt.attempt_id,

@@ -132,8 +132,8 @@ class Settlement:
         booking.cost_estimated = await price_of(session)
         roaming = session.charger.protocol is Protocol.OCPI
         booking.cost_actual = session.record_cost if roaming else booking.cost_estimated
-        if not session.is_over and not roaming:
-            booking.cost_actual = None  # it still runs: what it will cost is not known
+        if not roaming and (not session.is_over or session.is_estimated):
+            booking.cost_actual = None  # it still runs, or nobody has metered it: what it costs is not known
         if session.record_differs and (known is None or session.record_kwh not in known):
             title = entry(ReasonCode.SETTLE_ENERGY_DIFFERS).title
             self._stop.note(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from temporalio.client import Client
 
 from models.evidence import EvidenceKind, EvidenceSource
 from models.reason_codes import ReasonCode
+from models.stop import StopOutcome, StopPhase
 from store.database import Store
 from tests.workflows.conftest import StopHandle, patient_policy, surroundings
 from tests.workflows.peer_words import fell_back, say, told_to_stop
@@ -106,6 +108,35 @@ async def test_a_charge_that_jumps_beyond_physics_is_no_charge(temporal_client: 
         await say(around, command, EvidenceKind.SESSION_ENDED, energy_kwh=2.0, reason=fault)
         await stop.until(fell_back)
         assert await need_of_second(stop) == pytest.approx(28.4, abs=1)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("left_at_percent", "outcome"), [(80.0, StopOutcome.CHARGED), (60.0, StopOutcome.CHARGED_SHORT)]
+)
+async def test_what_only_the_vehicle_measured_is_booked(
+    temporal_client: Client, store: Store, left_at_percent: float, outcome: StopOutcome
+) -> None:
+    """No charger speaks (by badge, or through the vehicle): 30 % to 80 (60) % of 60 kWh are 30 (18) kWh."""
+    async with surroundings(temporal_client, store, policy=patient_policy(), protocol="enode") as around:
+        around.charger.silent = {"c1"}
+        stop = await around.start()
+        await arrive(stop)
+        await stop.command(1)
+        vehicle: dict[str, Any] = {"source": EvidenceSource.TELEMATICS}
+        await tell(stop, heard(EvidenceKind.ENERGY_FLOWING, soc_percent=30.0, power_kw=7.0, **vehicle))
+        await stop.until(lambda v: v.phase is StopPhase.CHARGING)
+        now = datetime.now(UTC)
+        await tell(
+            stop,
+            heard(EvidenceKind.METER, soc_percent=left_at_percent, power_kw=7.0, observed_at=now, **vehicle),
+            heard(EvidenceKind.UNPLUGGED, soc_percent=left_at_percent, observed_at=now, **vehicle),
+        )
+        result = await stop.result()
+        booked = result.attempts[0]
+        assert (result.outcome, booked.energy_estimated) == (outcome, True)
+        assert result.energy_kwh == pytest.approx((left_at_percent - 30) / 100 * 60, abs=0.01)
+        assert (booked.metered_kwh, booked.cost_actual) == (0.0, None)
 
 
 async def need_of_second(stop: StopHandle) -> float:
