@@ -10,6 +10,7 @@ import structlog
 from pydantic import BaseModel
 from temporalio.client import (
     Client,
+    WorkflowExecutionDescription,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
@@ -32,7 +33,19 @@ _log = structlog.get_logger(__name__)
 _TENANT = SearchAttributeKey.for_keyword("BackstopTenant")
 _PHASE = SearchAttributeKey.for_keyword("StopPhase")
 _VEHICLE = SearchAttributeKey.for_keyword("VehicleId")
-_CONFLICTS = frozenset({"stop.closed", "choice.too_late", "charger.already_failed", "approval.not_awaited"})
+_CONFLICTS = frozenset(
+    {
+        "stop.closed",
+        "arrival.too_late",
+        "problem.too_late",
+        "cancel.too_late",
+        "choice.too_late",
+        "choice.busy",
+        "charger.already_failed",
+        "approval.not_awaited",
+        "message.conflicting_id",
+    }
+)
 
 
 async def begin_workflow(
@@ -83,21 +96,39 @@ class Engine:
                 )
             except WorkflowAlreadyStartedError as running:
                 known = await self._client.get_workflow_handle(running.workflow_id).describe()
-                if await known.memo_value("fingerprint", default="") not in ("", request.fingerprint):
+                memo = await known.memo_value("fingerprint", default="")
+                if (memo or await self._begun_with(known)) != request.fingerprint:
                     raise conflicting() from None
         except (RPCError, TimeoutError) as error:
             _log.warning("stop accepted, not started yet", error=type(error).__name__)
         return ""
 
-    async def tell(self, view: StopView, update: str, message: BaseModel, update_id: str) -> Receipt:
-        """Send an Update and wait for its answer. Raises Problem with the validator's own code."""
+    async def _begun_with(self, known: WorkflowExecutionDescription) -> str:
+        """The fingerprint of the request that a stop was begun with, by whoever sets no memo; empty where it
+        cannot be read."""
+        handle = self._client.get_workflow_handle(known.id, run_id=known.run_id)
+        async for event in handle.fetch_history_events(page_size=1):
+            given = event.workflow_execution_started_event_attributes.input.payloads
+            try:
+                (order,) = await self._client.data_converter.decode(given)
+                if isinstance(order, dict) and "carried" in order:  # a long stop, continued as new
+                    order = order["carried"]["order"]  # pyright: ignore[reportUnknownVariableType]
+                return ChargingStopInput.model_validate(order).request.fingerprint
+            except Exception:  # noqa: BLE001  whatever anybody began under this id, it is not this request
+                return ""
+        return ""
+
+    async def tell(self, view: StopView, update: str, message: BaseModel) -> Receipt:
+        """Send an Update and wait for its answer. Raises Problem with the validator's own code.
+
+        Each request is an Update of its own: under an id made from the event's, Temporal would answer a
+        refusal or another content with what it answered first. The stop itself knows its repeats."""
         handle = self._client.get_workflow_handle(view.workflow_id)
         try:
             async with asyncio.timeout(self._update_wait_s):
                 return await handle.execute_update(
                     update,
                     message,
-                    id=update_id,
                     result_type=Receipt,
                     rpc_timeout=timedelta(seconds=self._update_wait_s),
                 )

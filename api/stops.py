@@ -175,12 +175,12 @@ def _unknown() -> Problem:
 
 
 async def _tell(
-    store: Store, engine: Engine, caller: Caller, stop_id: str, update: str, body: BaseModel, event_id: str
+    store: Store, engine: Engine, caller: Caller, stop_id: str, update: str, body: BaseModel
 ) -> Receipt:
     view = await _stop(store, caller, stop_id)
     if view.outcome is not None:
         raise Problem(409, "stop.closed", "The stop has ended.")
-    return await engine.tell(view, update, body, f"{update}:{event_id}")
+    return await engine.tell(view, update, body)
 
 
 @router.post("/{stop_id}/arrival", responses=refusals(404, 409, 422))
@@ -188,7 +188,7 @@ async def report_arrival(
     stop_id: str, body: ArrivalReport, caller: DriverOrWriter, store: TheStore, engine: TheEngine
 ) -> Receipt:
     """The vehicle stands at the charger."""
-    return await _tell(store, engine, caller, stop_id, UPDATE_ARRIVED, body, body.event_id)
+    return await _tell(store, engine, caller, stop_id, UPDATE_ARRIVED, body)
 
 
 @router.post("/{stop_id}/problem", responses=refusals(404, 409, 422))
@@ -196,7 +196,7 @@ async def report_problem(
     stop_id: str, body: ProblemReport, caller: DriverOrWriter, store: TheStore, engine: TheEngine
 ) -> Receipt:
     """Something is wrong at the charger; the answer to the next read is another charger, or a person."""
-    return await _tell(store, engine, caller, stop_id, UPDATE_PROBLEM, body, body.event_id)
+    return await _tell(store, engine, caller, stop_id, UPDATE_PROBLEM, body)
 
 
 @router.post("/{stop_id}/choice", responses=refusals(404, 409, 422))
@@ -204,7 +204,7 @@ async def choose_charger(
     stop_id: str, body: ChooseCharger, caller: DriverOrWriter, store: TheStore, engine: TheEngine
 ) -> Receipt:
     """Take another charger. Policy and vehicle still decide whether it may be."""
-    return await _tell(store, engine, caller, stop_id, UPDATE_CHOOSE, body, body.event_id)
+    return await _tell(store, engine, caller, stop_id, UPDATE_CHOOSE, body)
 
 
 @router.post("/{stop_id}/cancellation", responses={202: {"model": Receipt}, **refusals(404, 409, 422)})
@@ -219,7 +219,7 @@ async def cancel_stop(
     """Call the stop off. A running session is stopped and booked first. 202 with `pending` where no worker
     answers now: the cancel is kept, and takes effect as soon as one does."""
     try:
-        return await _tell(store, engine, caller, stop_id, UPDATE_CANCEL, body, body.event_id)
+        return await _tell(store, engine, caller, stop_id, UPDATE_CANCEL, body)
     except (Problem, RPCError) as error:
         if isinstance(error, Problem) and error.status != 503:
             raise
@@ -237,4 +237,4 @@ async def approve_plan(
     stop_id: str, body: Approval, caller: Writer, store: TheStore, engine: TheEngine
 ) -> Receipt:
     """Answer an assisted plan."""
-    return await _tell(store, engine, caller, stop_id, UPDATE_APPROVE, body, body.event_id)
+    return await _tell(store, engine, caller, stop_id, UPDATE_APPROVE, body)

@@ -307,10 +307,12 @@ class Approval(StrictMessage):
 
 class Receipt(Message):
     """Answer to an Update: where the stop stands after it. `duplicate` marks a repeat of an event id;
-    `pending`, what is kept until a worker can take it."""
+    `unchanged`, the choice of the charger that the stop is about already; `pending`, what is kept until a
+    worker can take it."""
 
     stop_id: str
     phase: StopPhase
     charger_id: str | None = None
     duplicate: bool = False
+    unchanged: bool = False
     pending: bool = False

@@ -13,7 +13,7 @@ from models.stop import (
     SessionState,
     StopPhase,
 )
-from stops.inbox import Said
+from stops.inbox import MOST_JUDGED, Said, Word
 from stops.stop import Stop
 
 _TOO_LATE_TO_CHOOSE = (StopPhase.CHARGING, StopPhase.SETTLING, StopPhase.CLOSED)
@@ -37,11 +37,26 @@ def may_speak(stop: Stop, kind: Said) -> None:
         raise Refused("stop.too_many_messages", f"This stop takes no more messages of the kind {kind}.")
 
 
+def is_repeat(stop: Stop, kind: Said, word: Word) -> bool:
+    """A repeat of what took effect is let through at any time: it is answered as a duplicate."""
+    may_speak(stop, kind)
+    if stop.inbox.differs(kind, word):
+        raise Refused("message.conflicting_id", "This event id was used with other content: take a new one.")
+    return stop.inbox.is_known(kind, word.event_id)
+
+
+def _must_go_on(stop: Stop, code: str) -> None:
+    """What is acknowledged must still be able to change something."""
+    if stop.wishes.cancel is not None:
+        raise Refused(code, "The stop has been called off.")
+    if stop.is_ending or stop.phase is StopPhase.SETTLING:
+        raise Refused(code, "The stop is ending.")
+
+
 def may_arrive(stop: Stop, report: ArrivalReport) -> None:
-    """Here and below: a repeat of what took effect is let through, it is answered as a duplicate."""
-    may_speak(stop, Said.ARRIVAL)
-    if stop.inbox.is_known(Said.ARRIVAL, report.event_id):
+    if is_repeat(stop, Said.ARRIVAL, report):
         return
+    _must_go_on(stop, "arrival.too_late")
     planned = stop.plan.charger_id
     if report.charger_id is None:
         _may_arrive_without_a_place(stop, report)
@@ -70,29 +85,36 @@ def _may_be_about_the_plan_of_now(stop: Stop, report: ArrivalReport) -> None:
 
 
 def may_report(stop: Stop, report: ProblemReport) -> None:
-    may_speak(stop, Said.PROBLEM)
-    if stop.inbox.is_known(Said.PROBLEM, report.event_id):
+    if is_repeat(stop, Said.PROBLEM, report):
         return
-    if stop.phase is StopPhase.SETTLING:
-        raise Refused("problem.too_late", "The charge has ended and is being settled.")
-    if report.charger_id is not None and report.charger_id != stop.plan.charger_id:
+    _must_go_on(stop, "problem.too_late")
+    if report.charger_id is None:
+        _may_report_without_a_place(stop)
+    elif report.charger_id != stop.plan.charger_id:
         raise Refused("charger.not_current", "The stop is at another charger by now.")
 
 
+def _may_report_without_a_place(stop: Stop) -> None:
+    """As for an arrival: it may speak of the charger before, and would be blamed on the one after."""
+    if stop.plan.charger_id is None:
+        raise Refused("charger.not_current", "The stop has no charger yet: say which one it is.")
+    if stop.plan.moves > 1 or any(not session.wanted for session in stop.sessions):
+        raise Refused("problem.place_needed", "The stop has moved to another charger: say which one it is.")
+
+
 def may_cancel(stop: Stop, request: CancelRequest) -> None:
-    may_speak(stop, Said.CANCEL)
-    if stop.inbox.is_known(Said.CANCEL, request.event_id):
-        return
-    if stop.phase is StopPhase.SETTLING:
-        raise Refused(
-            "cancel.too_late", "The charge has ended and is being settled; there is nothing to call off."
-        )
+    if is_repeat(stop, Said.CANCEL, request) or stop.wishes.cancel is not None:
+        return  # it is being called off
+    if stop.is_ending or stop.phase is StopPhase.SETTLING:
+        raise Refused("cancel.too_late", "The stop is ending by itself; there is nothing to call off.")
 
 
 def may_choose(stop: Stop, request: ChooseCharger) -> None:
-    may_speak(stop, Said.CHOICE)
-    if not stop.inbox.is_known(Said.CHOICE, request.event_id):
-        must_be_open_to_a_choice(stop)
+    if is_repeat(stop, Said.CHOICE, request):
+        return
+    must_be_open_to_a_choice(stop)
+    if stop.plan.offered(request.charger_id) is None and stop.inbox.judging >= MOST_JUDGED:
+        raise Refused("choice.busy", "Another choice is being judged; try again.")
 
 
 def must_be_open_to_a_choice(stop: Stop) -> None:
@@ -107,12 +129,13 @@ def must_be_open_to_a_choice(stop: Stop) -> None:
         raise Refused("stop.closed", "The stop has ended.")
     if stop.phase in _TOO_LATE_TO_CHOOSE or lives:
         raise Refused("choice.too_late", "The charge has begun.")
+    _must_go_on(stop, "choice.too_late")
 
 
 def may_approve(stop: Stop, approval: Approval) -> None:
-    may_speak(stop, Said.APPROVAL)
-    if stop.inbox.is_known(Said.APPROVAL, approval.event_id):
+    if is_repeat(stop, Said.APPROVAL, approval):
         return
+    _must_go_on(stop, "approval.not_awaited")
     if stop.waiting.approval_until is None:
         raise Refused("approval.not_awaited", "Nothing waits for an approval.")
     if approval.charger_id is not None and stop.plan.offered(approval.charger_id) is None:

@@ -133,6 +133,8 @@ class Stop(State):
     """Heard after the result was fixed: it goes to the keepers of its sessions."""
     early: list[Evidence] = []
     """About attempts that are yet to be made: the stop was set back to before them."""
+    is_ending: bool = False
+    """What has been reached ends the stop: nothing that is said can change its outcome any more."""
     is_closing: bool = False
     """The result is being fixed: what is heard from now on is late."""
     unreadable: str = ""

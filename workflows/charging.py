@@ -131,10 +131,13 @@ class Charging:
         def known() -> bool:
             return keeper.refused is not None or keeper.reply is not None or session.started_at is not None
 
-        await self._waits.answered(known, f"{session.charger_id}'s answer to the start")
-        if session.started_at is not None:
-            return
-        self._desk.act_on_wishes()
+        while True:
+            await self._waits.answered(known, f"{session.charger_id}'s answer to the start")
+            if session.started_at is not None:
+                return
+            self._desk.act_on_wishes()
+            if known():  # what was said may have changed nothing: then the answer is still to come
+                break
         if keeper.refused is not None:
             self._stop.bookings[session.attempt_id].holds_nothing = True
             raise AttemptFailed(keeper.refused, detail=keeper.refused_detail)
@@ -177,11 +180,17 @@ class Charging:
         )
 
     async def _evidence(self, session: Session, seconds: float) -> bool:
-        return await self._waits.until(
-            lambda: session.started_at or session.fault or session.refused,
-            seconds,
-            f"Evidence that {session.charger_id} charges",
-        )
+        """False: the time ran out. What people say meanwhile and changes nothing is no evidence."""
+
+        def known() -> bool:
+            return bool(session.started_at or session.fault or session.refused)
+
+        until = workflow.now() + timedelta(seconds=seconds)
+        while await self._waits.until_time(known, until, f"Evidence that {session.charger_id} charges"):
+            if known():
+                return True
+            self._desk.act_on_wishes()
+        return False
 
     # --- the charge -------------------------------------------------------------------------------------
 
@@ -193,6 +202,7 @@ class Charging:
             if await self._left_by_report(session):
                 break
             if is_enough(session, stop.need_of(session)):
+                stop.is_ending = True
                 await self._leave(session, None)  # do not block the connector
                 break
             if session.fault is not None:

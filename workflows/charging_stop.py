@@ -119,7 +119,8 @@ class ChargingStop:
             await workflow.wait_condition(workflow.all_handlers_finished)
             await self.recorder.flush()
             return None
-        result = await self.settlement.close(ending)
+        self.stop.is_ending = True
+        result = await self.settlement.close(self.desk.obeyed(ending))
         while self.stop.late or not workflow.all_handlers_finished():
             await workflow.wait_condition(lambda: bool(self.stop.late) or workflow.all_handlers_finished())
             await self.settlement.pass_on_late_evidence()
@@ -143,7 +144,7 @@ class ChargingStop:
                     session = await self.charging.start(candidate)
                 return await self.charging.charge(session)
             except AttemptFailed as failed:
-                failure, resumed = failed, None
+                failure, resumed, self.stop.is_ending = failed, None, False
             except Redirected as chosen:
                 candidate = self.fallback.leave_for(self._at(candidate), chosen)
 
@@ -222,7 +223,7 @@ class ChargingStop:
         return self.stop.current if self.stop.phase is StopPhase.CHARGING else None
 
     def _cancelled_natively(self) -> None:
-        if self.stop.phase not in (StopPhase.SETTLING, StopPhase.CLOSED):
+        if not self.stop.is_ending and self.stop.phase not in (StopPhase.SETTLING, StopPhase.CLOSED):
             known = self.stop.wishes.cancel
             self.stop.wishes.cancel = known or CancelRequest(event_id="temporal-cancel", by="fleet")
 

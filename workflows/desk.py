@@ -10,7 +10,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from models.decision import Candidate
     from models.reason_codes import NextStep, ReasonCode
-    from models.stop import StopMode, StopOutcome, StopPhase
+    from models.stop import ProblemReport, StopMode, StopOutcome, StopPhase
     from stops.session import Session
     from stops.stop import Stop
 
@@ -33,28 +33,44 @@ class Desk:
         wishes = self._stop.wishes
         if wishes.problem is not None:
             report, wishes.problem = wishes.problem, None
-            wishes.choice = None
-            reason = ReasonCode.SUSTAIN_DRIVER_REPORT if charging else PROBLEM_REASONS[report.kind]
-            self._stop.note(
-                "problem.reported",
-                f"The driver says: {report.kind}",
-                workflow.now(),
-                note=report.note or None,
-            )
-            raise AttemptFailed(reason, vendor_code=f"driver:{report.kind}", detail=report.note)
+            self._note_problem(report)
+            if report.charger_id == self._stop.plan.charger_id:  # else it is about one that was left since
+                wishes.choice = None
+                reason = ReasonCode.SUSTAIN_DRIVER_REPORT if charging else PROBLEM_REASONS[report.kind]
+                raise AttemptFailed(reason, vendor_code=f"driver:{report.kind}", detail=report.note)
         if wishes.choice is not None:
             candidate, wishes.choice = wishes.choice, None
             if candidate.charger.charger_id != self._stop.plan.charger_id:
                 raise Redirected(candidate, wishes.choice_by, wishes.choice_decision_id)
 
+    def _note_problem(self, report: ProblemReport) -> None:
+        self._stop.note(
+            "problem.reported",
+            f"The driver says: {report.kind}",
+            workflow.now(),
+            charger_id=report.charger_id,
+            note=report.note or None,
+        )
+
     def end_if_cancelled(self) -> None:
+        ending = self._cancelled()
+        if ending is not None:
+            raise ending
+
+    def obeyed(self, ending: StopEnds) -> StopEnds:
+        """How the stop ends: as called off where a cancel was acknowledged, whatever else ends it in the same
+        moment."""
+        return self._cancelled() or ending
+
+    def _cancelled(self) -> StopEnds | None:
         cancel = self._stop.wishes.cancel
-        if cancel is not None:
-            by_driver = cancel.by == "driver"
-            raise StopEnds(
-                StopOutcome.CANCELLED,
-                ReasonCode.STOP_CANCELLED_BY_DRIVER if by_driver else ReasonCode.STOP_CANCELLED_BY_FLEET,
-            )
+        if cancel is None:
+            return None
+        by_driver = cancel.by == "driver"
+        return StopEnds(
+            StopOutcome.CANCELLED,
+            ReasonCode.STOP_CANCELLED_BY_DRIVER if by_driver else ReasonCode.STOP_CANCELLED_BY_FLEET,
+        )
 
     # --- approvals --------------------------------------------------------------------------------------
 
@@ -75,13 +91,20 @@ class Desk:
             next_step=NextStep.HUMAN,
             deadline=deadline.isoformat(),
         )
-        adopted = await self._adopted_before(lambda: stop.wishes.approval, deadline, "Approval of the plan")
-        stop.waiting.approval_until = None
-        if adopted is not None:
-            return stop.candidate_of(adopted)
-        if stop.wishes.choice is not None:
-            return self._take_choice()
-        self.act_on_wishes()
+        try:
+            while True:
+                adopted = await self._adopted_before(
+                    lambda: stop.wishes.approval, deadline, "Approval of the plan"
+                )
+                if adopted is not None:
+                    return stop.candidate_of(adopted)
+                if stop.wishes.choice is not None:
+                    return self._take_choice()
+                self.act_on_wishes()
+                if stop.wishes.approval is not None or workflow.now() >= deadline:
+                    break
+        finally:
+            stop.waiting.approval_until = None
         approval = stop.wishes.approval
         if approval is None or not approval.approved:
             return await self.ask_person(ReasonCode.PLAN_NOT_APPROVED, "The plan was not approved")
@@ -126,12 +149,7 @@ class Desk:
             self.end_if_cancelled()
             if stop.wishes.problem is not None:
                 report, stop.wishes.problem = stop.wishes.problem, None
-                stop.note(
-                    "problem.reported",
-                    f"The driver says: {report.kind}",
-                    workflow.now(),
-                    note=report.note or None,
-                )
+                self._note_problem(report)
             if stop.wishes.choice is not None or not came:
                 break
             # Where it cannot be had, the person still decides: no other start is tried there.

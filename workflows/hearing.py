@@ -19,11 +19,12 @@ with workflow.unsafe.imports_passed_through():
         ChooseCharger,
         ProblemReport,
         Receipt,
+        StopMode,
         StopPhase,
     )
-    from stops.inbox import Said
+    from stops.inbox import Said, Word, content_of
     from stops.judge import soc_is_explained
-    from stops.may import Refused, arrived_at, may_arrive, must_be_open_to_a_choice
+    from stops.may import Refused, arrived_at, is_repeat, may_arrive, must_be_open_to_a_choice
     from stops.session import Session
     from stops.stop import Stop
 
@@ -47,11 +48,11 @@ class Hearing:
 
     def arrived(self, report: ArrivalReport, source: str) -> Receipt:
         """The vehicle stands at a charger, says its driver."""
-        if self._again(Said.ARRIVAL, report.event_id):
+        if self._again(Said.ARRIVAL, report):
             return self._receipt(duplicate=True)
         stop, now = self._stop, workflow.now()
         charger_id = report.charger_id or stop.plan.charger_id
-        self._stop.inbox.remember(Said.ARRIVAL, report.event_id)
+        self._remember(Said.ARRIVAL, report.model_copy(update={"charger_id": charger_id}))
         if charger_id is None:
             stop.presence.arrived_early = True  # before any plan: it is about the first one
             return self._receipt()
@@ -63,7 +64,12 @@ class Hearing:
         elsewhere = stop.plan.sent_to(charger_id) if charger_id != stop.plan.charger_id else None
         if elsewhere is not None and stop.phase in (StopPhase.PLANNING, StopPhase.EN_ROUTE):
             stop.presence.stand_at(charger_id, now)
-            stop.wishes.choose(elsewhere, source)
+            if stop.request.mode is StopMode.ASSISTED and stop.phase is StopPhase.PLANNING:
+                # Where the van stands is a fact; whether it may charge there is for the fleet to say.
+                text = f"The driver says that the van stands at {charger_id}; nobody has approved that"
+                stop.note("vehicle.elsewhere", text, now, charger_id=charger_id)
+            else:
+                stop.wishes.choose(elsewhere, source)
         return self._receipt()
 
     def signalled_arrival(self, report: ArrivalReport) -> None:
@@ -75,53 +81,79 @@ class Hearing:
         self.arrived(report, "signal")
 
     def problem(self, report: ProblemReport) -> Receipt:
-        if self._again(Said.PROBLEM, report.event_id):
+        if self._again(Said.PROBLEM, report):
             return self._receipt(duplicate=True)
-        self._stop.inbox.remember(Said.PROBLEM, report.event_id)
+        # Named now: by the time it is acted upon, the stop may have moved.
+        about = report.charger_id or self._stop.plan.charger_id
+        report = report.model_copy(update={"charger_id": about})
+        self._remember(Said.PROBLEM, report)
         self._stop.wishes.problem = report
         return self._receipt()
 
     def cancel(self, request: CancelRequest) -> Receipt:
-        if self._again(Said.CANCEL, request.event_id):
+        if self._again(Said.CANCEL, request):
             return self._receipt(duplicate=True)
-        self._stop.inbox.remember(Said.CANCEL, request.event_id)
+        self._remember(Said.CANCEL, request)
         self._stop.wishes.cancel = self._stop.wishes.cancel or request
         return self._receipt()
 
     def approval(self, approval: Approval) -> Receipt:
-        if self._again(Said.APPROVAL, approval.event_id):
+        if self._again(Said.APPROVAL, approval):
             return self._receipt(duplicate=True)
-        self._stop.inbox.remember(Said.APPROVAL, approval.event_id)
+        self._remember(Said.APPROVAL, approval)
         self._stop.wishes.approval = approval
         return self._receipt()
 
     async def choice(self, request: ChooseCharger) -> Receipt:
         """Policy and vehicle still decide whether it may be: the planner judges what it has not offered."""
-        if self._again(Said.CHOICE, request.event_id):
+        if self._again(Said.CHOICE, request):
             return self._receipt(duplicate=True)
         stop = self._stop
+        if self._is_about(request.charger_id):
+            self._remember(Said.CHOICE, request)
+            stop.wishes.choice = None  # the last word counts
+            return self._receipt(unchanged=True)
         candidate = stop.plan.offered(request.charger_id)
         decision_id = stop.plan.decision.decision_id if stop.plan.decision else ""
         if candidate is None:
-            candidate, decision_id = await self._planning.judge(request.charger_id)
+            stop.inbox.judging += 1
+            try:
+                candidate, decision_id = await self._planning.judge(request.charger_id)
+            finally:
+                stop.inbox.judging -= 1
         if candidate is None:
             raise refuse(Refused("charger.not_allowed", "Policy or vehicle rules this charger out."))
         try:
+            if is_repeat(stop, Said.CHOICE, request):  # sent again while it was judged
+                return self._receipt(duplicate=True)
             must_be_open_to_a_choice(stop)
         except Refused as refused:
             raise refuse(refused) from refused
-        stop.inbox.remember(Said.CHOICE, request.event_id)
+        self._remember(Said.CHOICE, request)
         stop.wishes.choose(candidate, request.by, decision_id)
         return self._receipt()
 
-    def _again(self, kind: Said, event_id: str) -> bool:
-        self._stop.inbox.count(kind)
-        return self._stop.inbox.is_known(kind, event_id)
+    def _is_about(self, charger_id: str) -> bool:
+        """Whether the stop is about this charger already, and nobody is asked for another."""
+        stop, plan = self._stop, self._stop.plan
+        asked = stop.waiting.human_until or stop.waiting.approval_until
+        return charger_id == plan.charger_id and charger_id not in plan.excluded_chargers and not asked
 
-    def _receipt(self, *, duplicate: bool = False) -> Receipt:
+    def _again(self, kind: Said, word: Word) -> bool:
+        self._stop.inbox.count(kind)
+        return self._stop.inbox.is_known(kind, word.event_id)
+
+    def _remember(self, kind: Said, word: Word) -> None:
+        self._stop.inbox.remember(kind, word.event_id, content_of(word))
+
+    def _receipt(self, *, duplicate: bool = False, unchanged: bool = False) -> Receipt:
         stop = self._stop
         return Receipt(
-            stop_id=stop.stop_id, phase=stop.phase, charger_id=stop.plan.charger_id, duplicate=duplicate
+            stop_id=stop.stop_id,
+            phase=stop.phase,
+            charger_id=stop.plan.charger_id,
+            duplicate=duplicate,
+            unchanged=unchanged,
         )
 
     # --- evidence ---------------------------------------------------------------------------------------

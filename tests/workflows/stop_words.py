@@ -43,8 +43,10 @@ async def cancel(stop: StopHandle, by: str = "fleet") -> Receipt:
     return await stop.handle.execute_update(UPDATE_CANCEL, request, result_type=Receipt)
 
 
-async def report(stop: StopHandle, kind: ProblemKind, event_id: str = "") -> Receipt:
-    message = ProblemReport(event_id=event_id or uuid.uuid4().hex, kind=kind)
+async def report(
+    stop: StopHandle, kind: ProblemKind, event_id: str = "", charger_id: str | None = None
+) -> Receipt:
+    message = ProblemReport(event_id=event_id or uuid.uuid4().hex, kind=kind, charger_id=charger_id)
     return await stop.handle.execute_update(UPDATE_PROBLEM, message, result_type=Receipt)
 
 

@@ -5,16 +5,30 @@ from __future__ import annotations
 import pytest
 from temporalio.client import Client, WorkflowUpdateFailedError
 
-from models.contract import QUERY_STATUS, UPDATE_CHOOSE, UPDATE_RELEASE_SESSION, keeper_workflow_id
+from models.contract import (
+    QUERY_STATUS,
+    UPDATE_CHOOSE,
+    UPDATE_PROBLEM,
+    UPDATE_RELEASE_SESSION,
+    keeper_workflow_id,
+)
 from models.evidence import EvidenceKind
 from models.money import Money
 from models.reason_codes import NextStep, ReasonCode
-from models.stop import ChooseCharger, ProblemKind, Receipt, SessionState, StopOutcome, StopPhase
+from models.stop import (
+    ChooseCharger,
+    ProblemKind,
+    ProblemReport,
+    Receipt,
+    SessionState,
+    StopOutcome,
+    StopPhase,
+)
 from store.database import Store
 from tests.workflows.conftest import Surroundings, patient_policy, surroundings
 from tests.workflows.scripted_charger import REJECT
 from tests.workflows.stages import charging, start_given_up
-from tests.workflows.stop_words import arrive, cancel, report, types
+from tests.workflows.stop_words import arrive, cancel, refusal, types
 
 _ENDED_BY_US = ReasonCode.SUSTAIN_STOPPED_REMOTELY
 
@@ -183,10 +197,13 @@ async def test_a_person_can_say_that_an_unprovable_session_has_ended(
 @pytest.mark.asyncio
 async def test_enough_is_enough_whoever_ends_it(around: Surroundings) -> None:
     """29.7 of 30 kWh: a driver's report, a fault or a stall does not send the driver to another site."""
+    around.charger.obeys_stop = False
     stop, command = await charging(around)
     await around.charger.say(command, EvidenceKind.SESSION_PROGRESS, energy_kwh=29.7)
     await stop.until(lambda v: v.energy_kwh > 29)
-    await report(stop, ProblemKind.OTHER)
+    late = ProblemReport(event_id="late", kind=ProblemKind.OTHER)
+    assert await refusal(stop, UPDATE_PROBLEM, late) == "problem.too_late"
+    await around.charger.say(command, EvidenceKind.SESSION_ENDED, energy_kwh=29.7)
     result = await stop.result()
     assert result.outcome is StopOutcome.CHARGED
     assert "fallback.chosen" not in await types(stop)
