@@ -149,6 +149,9 @@ class StopRecords:
                     current = await unit.stops.record(record, takes_over=takes_over)
                     if takes_over:
                         await unit.attempts.regain(record.view.attempts)
+                    if current:
+                        for attempt_id in await unit.attempts.hold_what_lives(record.view.attempts):
+                            await unit.stops.without_hold(record.view, attempt_id)
                     return await work(unit, current)
             except OtherRun:
                 if takes_over or not await _lives(record.view):

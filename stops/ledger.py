@@ -59,9 +59,9 @@ class Booking(State):
             state=self.state(session),
             session=state,
             holds_vehicle=lives and session.wanted,
-            # A start that was given up without a sign of life gave its hold back: it would block others.
-            holds_charger=lives
-            and (session.wanted or (session.started_at is not None and session.left_alive)),
+            # A start that was given up without a sign of life gave its hold back: it would block others. From
+            # its first sign of life it holds its connector again, where the store finds it free.
+            holds_charger=lives and (session.wanted or session.started_at is not None),
             opened_at=session.opened_at,
             accepted_at=session.accepted_at,
             started_at=session.started_at,

@@ -126,6 +126,24 @@ class AttemptRepository:
                             _ATTEMPT.update().where(self._is(attempt.attempt_id)).values({column: True})
                         )
 
+    async def hold_what_lives(self, attempts: Iterable[Attempt]) -> list[str]:
+        """Those that are not wanted any more, and live, hold their connectors (again); returns the ones that
+        go without, because another attempt holds theirs by now."""
+        without: list[str] = []
+        for attempt in attempts:
+            if not attempt.holds_charger or attempt.holds_vehicle:
+                continue
+            try:
+                async with self._connection.begin_nested():
+                    await self._connection.execute(
+                        _ATTEMPT.update()
+                        .where(self._is(attempt.attempt_id), _ATTEMPT.c.holds_charger.is_(False))
+                        .values(holds_charger=True)
+                    )
+            except IntegrityError:
+                without.append(attempt.attempt_id)
+        return without
+
     async def close(self, attempt_id: str, state: AttemptState, reason: ReasonCode | None) -> None:
         """Release vehicle and connector. The row stays: late evidence still finds it."""
         await self._connection.execute(

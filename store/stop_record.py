@@ -121,6 +121,18 @@ _TELL = text(
 )
 
 
+_WITHOUT_HOLD = text(
+    """
+    WITH told AS (
+        UPDATE attempt SET body = jsonb_set(body, '{holds_charger}', 'false')
+        WHERE tenant_id = :tenant AND attempt_id = :attempt_id
+    )
+    UPDATE stop SET view = jsonb_set(view, ARRAY['attempts', :place, 'holds_charger'], 'false')
+    WHERE tenant_id = :tenant AND stop_id = :stop_id
+    """
+)
+
+
 class StopRecorder:
     def __init__(self, scope: TenantScope) -> None:
         self._connection = scope.connection
@@ -161,6 +173,19 @@ class StopRecorder:
                 _REPEAT, {**parameters, "stop_id": view.stop_id, "seq_offset": row.seq_offset or 0}
             )
         return bool(row.version == view.version)
+
+    async def without_hold(self, view: StopView, attempt_id: str) -> None:
+        """The view that was recorded says that an attempt holds its connector, which another one has."""
+        places = [str(place) for place, one in enumerate(view.attempts) if one.attempt_id == attempt_id]
+        await self._connection.execute(
+            _WITHOUT_HOLD,
+            {
+                "tenant": self._tenant_id,
+                "stop_id": view.stop_id,
+                "attempt_id": attempt_id,
+                "place": places[0],
+            },
+        )
 
     async def _write(self, parameters: dict[str, Any]) -> bool:
         return bool((await self._connection.execute(_RECORD, parameters)).scalar_one())

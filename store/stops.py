@@ -41,6 +41,10 @@ class StopRepository:
         """Write what the stop's workflow says. See StopRecorder.record; raises OtherRun and OtherRequest."""
         return await self._recorder.record(record, takes_over=takes_over, anew=anew)
 
+    async def without_hold(self, view: StopView, attempt_id: str) -> None:
+        """Correct the view that was just recorded. See StopRecorder.without_hold."""
+        await self._recorder.without_hold(view, attempt_id)
+
     # --- reading ----------------------------------------------------------------------------------------
 
     async def get(self, stop_id: str) -> StopView | None:

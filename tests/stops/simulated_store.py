@@ -66,7 +66,16 @@ class SimulatedStore:
                 row.attempt = attempt
                 row.vehicle = row.vehicle and attempt.holds_vehicle
                 row.charger = row.charger and attempt.holds_charger
+        self._hold_what_lives()
         return True
+
+    def _hold_what_lives(self) -> None:
+        for row in self.attempts.values():
+            one = row.attempt
+            if not one.holds_charger or one.holds_vehicle or row.charger:
+                continue
+            others = [other for other in self.attempts.values() if other.charger]
+            row.charger = one.charger_id not in self.strangers | {o.attempt.charger_id for o in others}
 
     @property
     def is_open(self) -> bool:

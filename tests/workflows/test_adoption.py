@@ -155,3 +155,34 @@ async def test_a_late_start_under_a_strangers_car_is_not_adopted(
         await cancel(stop)
         await stop.result()
         assert "late_start.adopted" not in seen
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("taken", [False, True], ids=["its connector is free", "another stop has it"])
+async def test_a_late_start_that_lives_holds_its_connector_where_it_is_free(
+    temporal_client: Client, store: Store, taken: bool
+) -> None:
+    """It is not adopted, and does not obey: nobody else is sent there, unless somebody is there already."""
+    policy = patient_policy(confirmation_s=1.5, presence_s=0.2)
+    async with surroundings(temporal_client, store, policy=policy) as around:
+        around.charger.obeys_stop = False
+        stop, first = await start_given_up(around)
+        if taken:
+            around.charger.silent = set()
+            other = await around.start()
+            await other.until(lambda v: v.phase is StopPhase.EN_ROUTE)
+            choose = ChooseCharger(event_id="c1", charger_id="c1", by="fleet")
+            await other.handle.execute_update(UPDATE_CHOOSE, choose, result_type=Receipt)
+            await arrive(other, charger_id="c1")
+            second = await other.command(1)
+            assert second.charger.charger_id == "c1"
+        await tell(stop, _of(first, EvidenceKind.UNPLUGGED, datetime.now(UTC)))
+        await tell(stop, _of(first, EvidenceKind.SESSION_STARTED, datetime.now(UTC)))
+        await stop.stored_events(lambda e: "stop.unconfirmed" in [one.type for one in e])
+        view = await stop.stored(lambda v: v.attempts[0].started_at is not None)
+        assert await around.holds(first.attempt_id) == (False, not taken)
+        assert view.attempts[0].holds_charger is not taken
+        await around.charger.say(first, EvidenceKind.SESSION_ENDED, energy_kwh=1.0)
+        await cancel(stop)
+        await stop.result()
+        assert await around.holds(first.attempt_id) == (False, False)
