@@ -95,7 +95,10 @@ class Session(Told):
     @property
     def is_out_of_contact(self) -> bool:
         lost, heard = self.lost_since, self.ours(self.heard_at, self.heard.last)
-        return lost is not None and (heard is None or heard < lost)
+        if lost is None or self.lost_at is None or heard is None or self.heard_at is None:
+            return lost is not None
+        # What reached us in one moment, from a clock that is ahead: then the order in which it was told.
+        return (heard, self.heard_at) < (lost, self.lost_at)
 
     @property
     def state(self) -> SessionState:
