@@ -21,6 +21,7 @@ _OUR_SIDE = (Party.DRIVER, Party.VEHICLE, Party.FLEET)
 _TINY_KWH = 0.05
 _SOC_TOLERANCE_PERCENT = 0.5
 _FRESH = timedelta(minutes=2)
+_LOOK_AGAIN = timedelta(minutes=1)
 _SOC_SLACK, _SOC_SLACK_PERCENT = 2.0, 5.0
 """Gauges are coarse, meters late and batteries old; beyond this one of both is wrong."""
 
@@ -201,7 +202,8 @@ def due_at(session: Session, policy: Policy, now: datetime) -> datetime:
     elif judge_stillness(session, policy, now).pause is Pause.OUT_OF_CONTACT:
         since = session.silent_heard_at or session.began_at or session.opened_at
         limits.append(since + timedelta(seconds=policy.silence_s))
-    return min(limits)
+    # What is past has been judged just now, and was not over: waiting for it would be a loop without a pause.
+    return min((at for at in limits if at > now), default=now + _LOOK_AGAIN)
 
 
 def start_proven(session: Session, reason: ReasonCode | None) -> bool | None:

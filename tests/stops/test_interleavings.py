@@ -19,6 +19,7 @@ from tests.stops.simulated_store import SimulatedStore
 from tests.stops.soak import Ran, run_one
 from workflows import charging
 from workflows.commands import Commands
+from workflows.journey import Journey
 from workflows.keeper import Keeper
 
 INTERLEAVINGS = 1_200
@@ -82,11 +83,11 @@ def _first_fault(weather: Weather, most: int = 60) -> str:
     return ""
 
 
-def _wants_all(patch: pytest.MonkeyPatch) -> None:
-    def leave(self: Session, reason: Any, now: Any, *, adoptable: bool = False) -> None:
-        self.left_at, self.left_because, self.adoptable = now, reason, adoptable
+def _wants_what_comes_alive(patch: pytest.MonkeyPatch) -> None:
+    def want(_: Journey, session: Session) -> None:
+        session.wanted = True
 
-    patch.setattr(Session, "leave", leave)
+    patch.setattr(Journey, "came_alive", want)
 
 
 def _starts_unwanted(patch: pytest.MonkeyPatch) -> None:
@@ -185,7 +186,7 @@ def _fails_without_reason(patch: pytest.MonkeyPatch) -> None:
 
 
 CONTROLS: list[tuple[str, Patch, Weather]] = [
-    ("rule 1", _wants_all, Weather(reject=0.9)),
+    ("rule 1", _wants_what_comes_alive, _LATE),
     ("rule 1", _starts_unwanted, Weather()),
     ("rule 2", _never_stops, _STOPS),
     ("rule 3", _is_not_deterministic, _LOST_TASKS),
