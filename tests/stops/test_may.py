@@ -91,7 +91,7 @@ def test_an_id_with_other_content_is_no_repeat() -> None:
 
 def test_what_a_run_before_has_remembered_without_content_is_a_repeat() -> None:
     stop = a_stop()
-    stop.inbox = Inbox.model_validate({"taken": {"arrival:1": None}})
+    stop.inbox.remember(Said.ARRIVAL, "1")
     assert is_repeat(stop, Said.ARRIVAL, ArrivalReport(event_id="1", charger_id="c1"))
 
 

@@ -163,7 +163,7 @@ async def test_a_late_start_that_lives_holds_its_connector_where_it_is_free(
     temporal_client: Client, store: Store, taken: bool
 ) -> None:
     """It is not adopted, and does not obey: nobody else is sent there, unless somebody is there already."""
-    policy = patient_policy(confirmation_s=1.5, presence_s=0.2)
+    policy = patient_policy(confirmation_s=1.5, presence_s=0.001)
     async with surroundings(temporal_client, store, policy=policy) as around:
         around.charger.obeys_stop = False
         stop, first = await start_given_up(around)
