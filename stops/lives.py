@@ -51,7 +51,7 @@ def together(lives: Sequence[Life]) -> Life:
         whole.lived_at = latest(whole.lived_at, life.lived_at)
         whole.seen_kwh_at = latest(whole.seen_kwh_at, life.seen_kwh_at)
         whole.last_kwh_at = latest(whole.last_kwh_at, life.last_kwh_at)
-    whole.seen_kwh = round(sum(life.shown_kwh for life in lives), 6)
+    whole.seen_kwh = round(_shown(lives), 6)
     over = [life.over_at(lives) for life in lives]
     ends = [at for at in over if at is not None]
     if len(ends) == len(lives):
@@ -65,6 +65,19 @@ def live(lives: Sequence[Life]) -> list[str]:
     running = [one for one in lives if one.has_signs and one.over_at(lives) is None and one.session_ref]
     running.sort(key=lambda one: (_born(one), one.session_ref or ""), reverse=True)
     return [one.session_ref for one in running if one.session_ref]
+
+
+def _shown(lives: Sequence[Life]) -> float:
+    """One connector feeds one vehicle at a time: lives that follow each other add up; those that are told of
+    the same time are one under two names, and the larger figure stands."""
+    total_kwh, most_kwh, until = 0.0, 0.0, None
+    for life in sorted(lives, key=lambda one: (_born(one), one.session_ref or "")):
+        began = life.started_at or life.seen_kwh_at
+        if until is None or began is None or began >= until:
+            total_kwh, most_kwh = total_kwh + most_kwh, 0.0
+        most_kwh = max(most_kwh, life.shown_kwh)
+        until = latest(until, life.over_at(lives) or latest(life.lived_at, life.seen_kwh_at))
+    return total_kwh + most_kwh
 
 
 def _alone(life: Life) -> Life:

@@ -219,8 +219,12 @@ async def surroundings(
     relay = EvidenceRelay(store, client)
     scripted = ScriptedCharger(relay=relay, tenant_id=tenant_id)
     commands_queue = f"commands-{tenant_id}"
-    records = StopRecords(store, {Protocol.OCPP: commands_queue, Protocol.OCPI: commands_queue})
-    port = ChargerCommands(store, {Protocol.OCPP: scripted, Protocol.OCPI: scripted})
+    records = StopRecords(
+        store, {Protocol.OCPP: commands_queue, Protocol.OCPI: commands_queue, Protocol.ENODE: commands_queue}
+    )
+    port = ChargerCommands(
+        store, {Protocol.OCPP: scripted, Protocol.OCPI: scripted, Protocol.ENODE: scripted}
+    )
     workers = [
         Worker(
             client,

@@ -31,7 +31,7 @@ def told(command: ChargerCommand, kind: EvidenceKind, at: datetime, energy_kwh: 
         observed_at=at,
         attempt_id=command.attempt_id,
         charger_id=command.charger.charger_id,
-        session_ref="tx",
+        session_ref=f"tx-{command.attempt_id[:8]}",
         energy_kwh=energy_kwh,
     )
     return RoutedEvidence(tenant_id=command.tenant_id, evidence=item, stop_id=command.stop_id)
