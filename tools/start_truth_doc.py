@@ -31,8 +31,8 @@ Before the start the planned charger may fail as well, while the vehicle is on i
 `reach.will_not_make_it`. The stop re-plans at once, with the ETA impact, and opens no attempt
 (tests/workflows/test_arrival_and_words.py).
 
-The uplink that is lost between the answer and the start is `confirm.contact_lost`: silence proves nothing, and
-ranking learns nothing of it. A pause by load management that outlasts `pause_s` keeps its own code,
+The uplink that is lost between the answer and the start is `confirm.contact_lost`: silence proves nothing,
+and ranking learns nothing of it. A pause by load management that outlasts `pause_s` keeps its own code,
 `sustain.paused_by_charger`, and leads to another site (tests/workflows/test_session_truth.py).
 
 Our own outage never blames a charger: a command that no process of ours took, or that our store kept
