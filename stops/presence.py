@@ -271,6 +271,8 @@ class Presence(State):
             return False
         if any(w.says is Says.HERE and w.charger_id not in (None, charger_id) for w in own):
             return False
+        if self._plugged_elsewhere_since(charger_id):
+            return False
         plugged = [w.at for w in own if w.says in (Says.PLUGGED, Says.HERE)]
         freed = [w.at for w in since if w.says is Says.FREED and w.charger_id == charger_id]
         if freed and not any(at > freed[-1] for at in plugged):
@@ -278,6 +280,16 @@ class Presence(State):
         if plugged:
             return True
         return now <= left_at + timedelta(seconds=patience_s)
+
+    def _plugged_elsewhere_since(self, charger_id: str) -> bool:
+        """The newest plug at a charger that this stop went to is at another one, and no word of driver or
+        vehicle since has placed it here: whose plug was whose is not known."""
+        plugs = [w for w in self.witnesses if w.says is Says.PLUGGED and w.charger_id is not None]
+        newest = max(plugs, key=lambda w: w.at, default=None)
+        if newest is None or newest.charger_id == charger_id:
+            return False
+        here = [w for w in self.witnesses if w.says is Says.HERE and w.charger_id == charger_id]
+        return not any(w.at >= newest.at for w in here)
 
 
 _SAYS = {

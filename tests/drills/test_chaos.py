@@ -125,6 +125,7 @@ async def test_leaving_in_the_middle_of_a_freeze_thaws(tmp_path: Path) -> None:
         async with chaos.striking():
             await until_ready(stands_still, "the freeze", 5)
         assert state_of(pid) not in ("T", "")
+        assert chaos.never_back == []  # it stands, and the page says so
 
 
 @pytest.mark.asyncio

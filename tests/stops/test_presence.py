@@ -201,3 +201,14 @@ def test_a_visit_that_is_over_is_no_arrival(since: list[Evidence], standing: boo
     for item in [own(EvidenceKind.ARRIVED, 60, charger_id=HERE), *since]:
         presence.see(item, standing=standing)
     assert (presence.arrival(heading()) is not None) is arrived
+
+
+def test_after_a_plug_elsewhere_only_a_word_that_names_this_place_says_that_it_is_here() -> None:
+    """A stranger's plug was taken for ours; ours came a moment later at the charger that was meant."""
+    presence = _stood_here()
+    presence.see(plug(120, ELSEWHERE))
+    assert not presence.is_still_at(HERE, at(200), at(210), 600)
+    presence.see(own(_P, 240))  # it is plugged in, and does not say where
+    assert not presence.is_still_at(HERE, at(200), at(300), 600)
+    presence.see(own(EvidenceKind.ARRIVED, 250, charger_id=HERE))
+    assert presence.is_still_at(HERE, at(200), at(300), 600)

@@ -172,13 +172,16 @@ class Chaos:
             frozen = [freeze(victim.pid, planned.freeze_s) for victim in struck]
             try:
                 await asyncio.sleep(planned.freeze_s)
-            finally:
+            finally:  # also where the morning ends in the middle of it
                 for each in frozen:
                     each.thaw()
-            before = [number - 1 for number in before]  # it need not start again to be back
-        else:
-            for victim in struck:
-                signal_all(tree(victim.pid), signal.SIGKILL)
+                self._expect_back(blow, struck, [number - 1 for number in before], began)  # as it stands
+            return
+        for victim in struck:
+            signal_all(tree(victim.pid), signal.SIGKILL)
+        self._expect_back(blow, struck, before, began)
+
+    def _expect_back(self, blow: Blow, struck: Sequence[Victim], before: Sequence[int], began: float) -> None:
         returning = asyncio.create_task(self._await_return(blow, struck, before, began))
         self._returning.add(returning)
         returning.add_done_callback(self._returning.discard)
