@@ -104,6 +104,7 @@ class AttemptRow(TableRow, table=True):
             postgresql_where=text("holds_charger"),
         ),
         Index("ix_attempt_start", "tenant_id", text("lower(station_id)"), text("lower(token_uid)")),
+        Index("ix_attempt_session", "tenant_id", text("lower(session_ref)")),
         # Nobody has proved that its session is over: few, however many stops have closed.
         Index(
             "ix_attempt_unproven",
