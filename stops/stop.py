@@ -28,8 +28,6 @@ from stops.session import Session
 _MOST_OVER_NEED = 1.25
 """Losses between meter and battery, and what the vehicle consumes while it charges."""
 _ATTEMPTS_AHEAD, _KEPT_EARLY = 20, 200
-
-
 _SENT_BEFORE = 5
 
 
@@ -115,9 +113,9 @@ class Stop(State):
     vehicle: VehicleNow
     phase: StopPhase = StopPhase.PLANNING
     reason: ReasonCode | None = None
+    """The reason of now: gone once the stop has recovered from it."""
     reason_at: str | None = None
     """The charger that the reason of now is about: the stop may be on its way to another."""
-    """The reason of now: gone once the stop has recovered from it."""
     next_step: NextStep | None = None
     log: StopLog
     plan: Plan = Plan()

@@ -26,11 +26,11 @@ from temporalio.worker import (
 )
 
 with workflow.unsafe.imports_passed_through():
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import BaseModel, TypeAdapter, ValidationError
 
     from models.faults import faults_of
 
-M = TypeVar("M")
+M = TypeVar("M", bound=BaseModel)
 
 UNREADABLE = "message.unreadable"
 
@@ -52,7 +52,7 @@ def read(kind: type[M], value: Any) -> M | Unread:
     if isinstance(value, Unread):
         return value
     try:
-        return TypeAdapter(kind).validate_python(value)
+        return kind.model_validate(value)
     except ValidationError as error:
         return Unread(faults_of(error))
 

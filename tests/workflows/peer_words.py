@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from connectors.ports import RoutedEvidence
+from models.charger import Protocol
 from models.commands import ChargerCommand, CommandKind
 from models.evidence import Evidence, EvidenceKind, EvidenceSource
 from models.money import Money
@@ -17,9 +18,10 @@ from tests.workflows.conftest import Surroundings
 
 async def say(around: Surroundings, command: ChargerCommand, kind: EvidenceKind, **fields: Any) -> None:
     """Evidence of the command's session, delivered."""
+    roams = command.charger.protocol is Protocol.OCPI
     plain: dict[str, Any] = {
         "event_id": uuid.uuid4().hex,
-        "source": EvidenceSource(command.charger.protocol),
+        "source": EvidenceSource.OCPI if roams else EvidenceSource.OCPP,
         "kind": kind,
         "observed_at": datetime.now(UTC),
         "attempt_id": command.attempt_id,
@@ -33,14 +35,15 @@ async def say(around: Surroundings, command: ChargerCommand, kind: EvidenceKind,
     await around.delivered()
 
 
-async def told_to_stop(around: Surroundings, command: ChargerCommand) -> None:
-    """Until the charger has been told to end the command's session."""
-    await around.charger.until(
-        lambda: any(
-            told.kind is CommandKind.STOP and told.attempt_id == command.attempt_id
-            for told in around.charger.ledger
-        )
-    )
+def stops_of(around: Surroundings, command: ChargerCommand) -> list[ChargerCommand]:
+    sent = around.charger.ledger
+    return [c for c in sent if c.kind is CommandKind.STOP and c.attempt_id == command.attempt_id]
+
+
+async def is_stopped(around: Surroundings, command: ChargerCommand) -> list[ChargerCommand]:
+    """Once the charger has been told to end the command's session."""
+    await around.charger.until(lambda: bool(stops_of(around, command)))
+    return stops_of(around, command)
 
 
 def fell_back(view: StopView) -> bool:

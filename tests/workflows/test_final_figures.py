@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
-from models.evidence import EvidenceKind, EvidenceSource
+from models.evidence import EvidenceKind
 from models.stop import StopOutcome, StopPhase
 from store.database import Store
 from tests.workflows.conftest import patient_policy, surroundings
-from tests.workflows.session_words import charging, euros, fell_back, say
+from tests.workflows.peer_words import euros, fell_back, say
+from tests.workflows.stages import charging
 from tests.workflows.stop_words import arrive, heard, tell
-
-OCPI: dict[str, Any] = {"source": EvidenceSource.OCPI}
 
 
 @pytest.mark.asyncio
@@ -28,7 +27,7 @@ async def test_a_charge_record_before_any_session_is_a_charge(temporal_client: C
         await arrive(stop)
         command = await stop.command(1)
         await stop.until(lambda v: v.phase is StopPhase.CONFIRMING)
-        record: dict[str, Any] = {"energy_kwh": 30.4, "cost": euros("15.20"), **OCPI}
+        record: dict[str, Any] = {"energy_kwh": 30.4, "cost": euros("15.20")}
         await say(around, command, EvidenceKind.CHARGE_RECORD, **record)
         view = await stop.until(lambda v: v.outcome is not None or v.phase is StopPhase.EN_ROUTE)
         assert (view.outcome, view.energy_kwh) == (StopOutcome.CHARGED, 30.4)
@@ -42,7 +41,7 @@ async def test_a_charge_record_of_nought_does_not_unmake_a_full_charge(
     """29.9 kWh by the partner's own session; its record (free of charge) says 0 kWh, and is booked."""
     async with surroundings(temporal_client, store, policy=patient_policy(), protocol="ocpi") as around:
         stop, command = await charging(around)
-        mine: dict[str, Any] = {"attempt_id": command.attempt_id, **OCPI}
+        mine: dict[str, Any] = {"attempt_id": command.attempt_id}
         now = datetime.now(UTC)
         record = heard(
             EvidenceKind.CHARGE_RECORD,
@@ -67,9 +66,9 @@ async def test_an_end_with_less_than_the_meter_showed_does_not_unbook_what_flowe
     policy = patient_policy(settlement_s=0.5)
     async with surroundings(temporal_client, store, policy=policy, protocol="ocpi") as around:
         stop, command = await charging(around)
-        await say(around, command, EvidenceKind.METER, energy_kwh=20.0, **OCPI)
+        await say(around, command, EvidenceKind.METER, energy_kwh=20.0)
         most = round(0.97 * ((await stop.view()).needed_kwh or 0.0), 1)
-        await say(around, command, EvidenceKind.METER, energy_kwh=most, **OCPI)
-        await say(around, command, EvidenceKind.SESSION_ENDED, energy_kwh=0.0, **OCPI)
+        await say(around, command, EvidenceKind.METER, energy_kwh=most)
+        await say(around, command, EvidenceKind.SESSION_ENDED, energy_kwh=0.0)
         view = await stop.until(lambda v: v.outcome is not None or fell_back(v))
         assert (view.outcome, view.energy_kwh) == (StopOutcome.CHARGED, most)

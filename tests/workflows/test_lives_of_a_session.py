@@ -14,10 +14,10 @@ from models.reason_codes import ReasonCode
 from models.stop import Approval, Receipt, SessionState, StopMode, StopOutcome, StopPhase
 from store.database import Store
 from tests.workflows.conftest import patient_policy, surroundings
-from tests.workflows.session_words import charging, fell_back, is_stopped, say, stops_of
+from tests.workflows.peer_words import fell_back, is_stopped, say, stops_of
+from tests.workflows.stages import charging
 from tests.workflows.stop_words import arrive, cancel, heard, tell, types
 
-OCPI: dict[str, Any] = {"source": EvidenceSource.OCPI}
 VEHICLE: dict[str, Any] = {"source": EvidenceSource.TELEMATICS}
 SECOND: dict[str, Any] = {"session_ref": "tx-second"}
 
@@ -31,15 +31,15 @@ async def test_a_session_that_comes_back_to_life_is_stopped_and_booked(
     async with surroundings(temporal_client, store, policy=policy, protocol="ocpi") as around:
         around.charger.obeys_stop = False
         stop, command = await charging(around)
-        await say(around, command, EvidenceKind.SESSION_ENDED, energy_kwh=1.5, **OCPI)
+        await say(around, command, EvidenceKind.SESSION_ENDED, energy_kwh=1.5)
         await stop.until(fell_back)
-        await say(around, command, EvidenceKind.ENERGY_FLOWING, **OCPI)
-        await say(around, command, EvidenceKind.METER, energy_kwh=8.0, **OCPI)
+        await say(around, command, EvidenceKind.ENERGY_FLOWING)
+        await say(around, command, EvidenceKind.METER, energy_kwh=8.0)
         await is_stopped(around, command)
-        await say(around, command, EvidenceKind.METER, energy_kwh=12.0, **OCPI)
+        await say(around, command, EvidenceKind.METER, energy_kwh=12.0)
         view = await stop.until(lambda v: v.energy_kwh == 12.0)
         assert view.attempts[0].session is SessionState.STOPPING
-        await say(around, command, EvidenceKind.SESSION_ENDED, energy_kwh=12.5, **OCPI)
+        await say(around, command, EvidenceKind.SESSION_ENDED, energy_kwh=12.5)
         await cancel(stop)
         result = await stop.result()
         assert (result.energy_kwh, result.attempts[0].session) == (12.5, SessionState.ENDED)
@@ -111,11 +111,11 @@ async def test_the_session_that_lives_is_the_one_that_is_stopped(
     async with surroundings(temporal_client, store, policy=policy, protocol="ocpi") as around:
         around.charger.obeys_stop = False
         stop, command = await charging(around)
-        await say(around, command, EvidenceKind.SESSION_STARTED, session_ref="S2", **OCPI)
-        await say(around, command, EvidenceKind.ENERGY_FLOWING, energy_kwh=6.0, session_ref="S2", **OCPI)
+        await say(around, command, EvidenceKind.SESSION_STARTED, session_ref="S2")
+        await say(around, command, EvidenceKind.ENERGY_FLOWING, energy_kwh=6.0, session_ref="S2")
         await cancel(stop)
         assert {one.session_ref for one in await is_stopped(around, command)} == {"S2"}
-        await say(around, command, EvidenceKind.SESSION_ENDED, energy_kwh=7.0, session_ref="s2", **OCPI)
+        await say(around, command, EvidenceKind.SESSION_ENDED, energy_kwh=7.0, session_ref="s2")
         result = await stop.result()
         assert (result.energy_kwh, result.attempts[0].session) == (7.0, SessionState.ENDED)
 

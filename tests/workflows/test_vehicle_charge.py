@@ -13,7 +13,7 @@ from models.reason_codes import ReasonCode
 from models.stop import StopOutcome, StopPhase
 from store.database import Store
 from tests.workflows.conftest import StopHandle, patient_policy, surroundings
-from tests.workflows.peer_words import fell_back, say, told_to_stop
+from tests.workflows.peer_words import fell_back, is_stopped, say
 from tests.workflows.stages import charging
 from tests.workflows.stop_words import arrive, cancel, heard, tell
 
@@ -32,7 +32,7 @@ async def test_the_charge_of_another_vehicle_at_a_late_start_is_not_ours(
         await arrive(stop)
         await stop.command(2)
         await say(around, first, EvidenceKind.SESSION_STARTED, soc_percent=85.0)
-        await told_to_stop(around, first)
+        await is_stopped(around, first)
         await cancel(stop)
         assert (await stop.result()).soc_percent == pytest.approx(30, abs=2)
 
