@@ -41,6 +41,8 @@ class FleetBackend:
             limits=httpx.Limits(max_connections=connections),
             trust_env=False,
         )
+        # In order, not in the client's pool: that looks through all that wait whenever one of them goes on.
+        self._turn = asyncio.Semaphore(connections)
         self.outages = 0
 
     async def __aenter__(self) -> FleetBackend:
@@ -123,7 +125,8 @@ class FleetBackend:
                 await asyncio.sleep(_AGAIN_S)
 
     async def _once(self, method: str, path: str, body: Any = None) -> httpx.Response:
-        answer = await self._http.request(method, path, json=body)
+        async with self._turn:
+            answer = await self._http.request(method, path, json=body)
         if answer.status_code >= 500 or answer.status_code in _RETRIED_4XX:
             answer.raise_for_status()
         if answer.is_error:

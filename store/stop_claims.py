@@ -24,7 +24,8 @@ CLAIM = text(
         SELECT tenant_id, stop_id, seen_at FROM stop
         WHERE outcome IS NULL AND seen_at < now() - make_interval(secs => CASE
             WHEN cancel_wanted IS NOT NULL THEN CAST(:cancel_s AS float)
-            WHEN began_at IS NULL THEN CAST(:start_s AS float)
+            WHEN began_at IS NULL THEN greatest(CAST(:start_s AS float), least(CAST(:start_most_s AS float),
+                extract(epoch FROM now() - created_at) / 2))
             ELSE CAST(:check_s AS float) END)
         UNION
         SELECT tenant_id, stop_id, seen_at FROM stop
@@ -78,8 +79,10 @@ class StopClaims:
         cancel_s: float,
         closed_s: float,
         reset_s: float = 0.0,
+        start_most_s: float = 0.0,
     ) -> list[ClaimedStop]:
-        """Stops that nobody has seen or written for so long: not begun (`start_s`), open (`check_s`), with a
+        """Stops that nobody has seen or written for so long: not begun (`start_s`, or half
+        their age up to `start_most_s`), open (`check_s`), with a
         cancel that waits (`cancel_s`), closed with a session that may live (`closed_s`). And stops that were
         closed within `reset_s`: somebody may have set one back. Each is claimed by one caller; fair between
         tenants."""
@@ -88,6 +91,7 @@ class StopClaims:
             {
                 "most": most,
                 "start_s": float(start_s),
+                "start_most_s": float(start_most_s),
                 "check_s": float(check_s),
                 "cancel_s": float(cancel_s),
                 "closed_s": float(closed_s),

@@ -15,7 +15,7 @@ from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import TLSConfig
 from temporalio.worker import Worker
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from temporalio.worker.workflow_sandbox import SandboxRestrictions
 
 from activities.charger_commands import ChargerCommands
 from activities.planner import Planner
@@ -30,6 +30,7 @@ from workers.observability import LogContextInterceptor, stop_tracing, temporal_
 from workers.settings import Settings
 from workers.versions import deployment_of
 from workers.workflow_code import keep_workflow_code
+from workers.workflow_sandbox import ContextFreeSandbox
 from workflows.charging_stop import ChargingStop
 from workflows.intake import IntakeRunner
 from workflows.session_keeper import SessionKeeper
@@ -96,12 +97,12 @@ def stop_signal() -> asyncio.Event:
     return stopped
 
 
-def sandbox() -> SandboxedWorkflowRunner:
+def sandbox() -> ContextFreeSandbox:
     """Words and rules pass through: they are pure, and a layer rule keeps them so. Our workflow code itself
     is imported anew for each run, under guard, from what this process has kept of it. What nobody can read
     fails no workflow task (workflows/intake.py): every worker and replayer of ours runs on this."""
     keep_workflow_code()
-    return SandboxedWorkflowRunner(
+    return ContextFreeSandbox(
         runner_class=IntakeRunner,
         restrictions=SandboxRestrictions.default.with_passthrough_modules("models", "stops"),
     )

@@ -74,7 +74,7 @@ class Settings(BaseSettings):
         description="Stops kept in memory (a third of a megabyte each); others are replayed when heard of.",
     )
     workflow_tasks: int = Field(
-        40,
+        16,
         description="Workflow tasks at once. They share one processor: more only make each take longer.",
     )
     max_concurrent_activities: int = 100

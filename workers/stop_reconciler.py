@@ -56,12 +56,14 @@ _ALIVE = (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.CONTINUED_AS_
 
 @dataclass(frozen=True)
 class Patience:
-    """In seconds. `start_s`: a stop that has not begun; `cancel_s`: a cancel that waits; `check_s`: an open
-    stop that nothing was heard of; `closed_s`: a closed one with a session that may live. For `reset_s` after
-    its last word a closed stop is looked at (ever less often): somebody may set it back. `rpc_s`: one stop's
-    turn. `most`: stops in one round, of all tenants."""
+    """In seconds. `start_s`: a stop that has not begun (ever less often as it ages, down to every
+    `start_most_s`: in a rush most of these were started long since, and wait for a worker); `cancel_s`: a
+    cancel that waits; `check_s`: an open stop that nothing was heard of; `closed_s`: a closed one with a
+    session that may live. For `reset_s` after its last word a closed stop is looked at (ever less often):
+    somebody may set it back. `rpc_s`: one stop's turn. `most`: stops in one round, of all tenants."""
 
     start_s: float = 5.0
+    start_most_s: float = 30.0
     cancel_s: float = 2.0
     check_s: float = 60.0
     closed_s: float = 600.0
@@ -108,6 +110,7 @@ class StopReconciler:
             due = await unit.stops.claim(
                 most=p.most,
                 start_s=p.start_s,
+                start_most_s=p.start_most_s,
                 check_s=p.check_s,
                 cancel_s=p.cancel_s,
                 closed_s=p.closed_s,
@@ -135,9 +138,10 @@ class StopReconciler:
                 return "followed"
             return await self._sessions.look_after(stop)
         done = "running"
-        if not stop.began and await self._start(stop):
-            done = "started"
         found = await self._describe(stop)
+        if found is None and not stop.began:
+            done = "started" if await self._start(stop) else done
+            found = await self._describe(stop)
         status = found.status if found else None
         if status in _ALIVE:
             return "cancelled" if await self._deliver_cancel(stop) else done

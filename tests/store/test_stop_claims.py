@@ -6,12 +6,13 @@ from collections.abc import Iterable
 
 import pytest
 
+from api.engine import first_view
 from models.ids import TenantId
 from models.stop import SessionState, StopOutcome, StopPhase, StopView
 from store.database import Store
 from store.stop_claims import CLAIM
 from tests.store.conftest import Raw
-from tests.store.store_samples import attempt, intent, record, view
+from tests.store.store_samples import attempt, intent, record, request, view
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -77,8 +78,41 @@ async def test_a_stop_that_closed_lately_is_looked_at_ever_less_often(
         assert (late.stop_id in await claimed(store, tenant)) is due
 
 
+@pytest.mark.parametrize(
+    ("age_s", "not_yet_s", "due_s"), [(4, 3, 6), (40, 19, 21), (7200, 29, 31)], ids=["new", "waits", "old"]
+)
+async def test_a_stop_that_waits_for_a_worker_is_looked_at_ever_less_often(
+    store: Store, tenant: TenantId, raw: Raw, age_s: int, not_yet_s: int, due_s: int
+) -> None:
+    """In a rush most of those that have not begun were started long since; none is left alone for long."""
+    asked = request(f"waits-{age_s}")
+    stop = first_view(tenant, asked)
+    async with store.tenant(tenant) as unit:
+        await unit.stops.intake.accept(stop, asked)
+    for seen_s, due in ((not_yet_s, False), (due_s, True)):
+        with raw() as connection:
+            connection.execute(
+                "UPDATE stop SET created_at = now() - make_interval(secs => %s),"
+                " seen_at = now() - make_interval(secs => %s) WHERE stop_id = %s",
+                [age_s, seen_s, stop.stop_id],
+            )
+        async with store.platform() as unit:
+            found = await unit.stops.claim(
+                most=1000, start_s=5, start_most_s=30, check_s=9e6, cancel_s=9e6, closed_s=9e6
+            )
+        assert (stop.stop_id in {one.stop_id for one in found}) is due
+
+
 async def test_no_claim_reads_every_stop_that_has_closed(raw: Raw) -> None:
-    bounds = {"start_s": 60, "check_s": 60, "cancel_s": 60, "closed_s": 600, "reset_s": 3600, "most": 50}
+    bounds = {
+        "start_s": 60,
+        "start_most_s": 60,
+        "check_s": 60,
+        "cancel_s": 60,
+        "closed_s": 600,
+        "reset_s": 3600,
+        "most": 50,
+    }
     query = str(CLAIM)
     for name, value in bounds.items():
         query = query.replace(f":{name}", str(value))
