@@ -64,6 +64,7 @@ from store.start_counts import count_starts
 
 _log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
+_CLOSED = Route(refused=ReasonCode.STOP_WORKFLOW_LOST, detail="the stop has closed")
 
 BAD_DATA = "platform.bad_data"
 """Type of the error of an activity whose data the store refuses; never retried."""
@@ -198,8 +199,8 @@ class StopRecords:
         )
 
         async def hold(unit: TenantUnit, current: bool) -> Route | None:
-            if not current and not await unit.stops.is_open(request.stop_id):
-                return Route(refused=ReasonCode.STOP_WORKFLOW_LOST, detail="the stop has closed")
+            if await _has_closed(unit, request.record, current):
+                return _CLOSED
             try:
                 await unit.attempts.open(intent)
             except (VehicleBusy, ConnectorBusy) as busy:
@@ -216,8 +217,8 @@ class StopRecords:
         holds either: then only the record is written, and the session must be stopped."""
 
         async def take_back(unit: TenantUnit, current: bool) -> Route:
-            if not current and not await unit.stops.is_open(request.stop_id):
-                return Route(refused=ReasonCode.STOP_WORKFLOW_LOST, detail="the stop has closed")
+            if await _has_closed(unit, request.record, current):
+                return _CLOSED
             try:
                 await unit.attempts.take_back(request.attempt_id)
             except (VehicleBusy, ConnectorBusy) as busy:
@@ -348,6 +349,14 @@ async def _final_where_bad() -> AsyncGenerator[None]:
             text = f"the store refuses the data: {type(error).__name__}"
             raise ApplicationError(text, type=BAD_DATA, non_retryable=True) from error
         raise
+
+
+async def _has_closed(unit: TenantUnit, record: StopRecord, current: bool) -> bool:
+    """A stop that has closed holds nothing any more. An intent that waited for its turn to be written (the
+    store was away) may be the one that brings the close along."""
+    if current:
+        return record.view.outcome is not None
+    return not await unit.stops.is_open(record.view.stop_id)
 
 
 def _refused(busy: VehicleBusy | ConnectorBusy) -> Route:

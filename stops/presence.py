@@ -84,7 +84,8 @@ class Presence(State):
     witnesses: list[Witness] = []
     at_charger_id: str | None = None
     arrived_at: datetime | None = None
-    """When we took it for arrived; `came_at`: when it came, from which its queue counts."""
+    """When we took it for arrived, for the visit that lasts; `came_at`: when it came, for the attempt of now,
+    from which its queue counts."""
     came_at: datetime | None = None
     has_feed: bool = False
     arrived_early: bool = False
@@ -256,7 +257,8 @@ class Presence(State):
     # --- standing at a charger ----------------------------------------------------------------------------
 
     def stand_at(self, charger_id: str, now: datetime, came_at: datetime | None = None) -> None:
-        self.at_charger_id, self.arrived_at = charger_id, now
+        if self.stands_at != charger_id:  # else what its feed said since then would be forgotten
+            self.at_charger_id, self.arrived_at = charger_id, now
         self.came_at = min(came_at or now, now)
 
     def is_still_at(self, charger_id: str, left_at: datetime, now: datetime, patience_s: float) -> bool:

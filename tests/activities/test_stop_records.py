@@ -124,6 +124,32 @@ async def test_an_attempt_is_opened_once_and_a_busy_one_only_recorded(
         assert [one.seq for one in await unit.stops.timeline(two.stop_id)] == [1]
 
 
+async def test_what_waited_until_its_stop_closed_holds_nothing(
+    store: Store, tenant: TenantId, temporal_client: Client, records: StopRecords
+) -> None:
+    """The store was away: the intent's turn comes after the close, which its record brings along."""
+    stop, given_up = closed(tenant), view(tenant)
+    waited, left = attempt(stop.stop_id, 2, charger_id="ch-2"), attempt(given_up.stop_id, charger_id="ch-3")
+    refused = await run(temporal_client, records.open_attempt, start_of(tenant, stop, waited))
+    assert refused.refused is ReasonCode.STOP_WORKFLOW_LOST
+    async with store.tenant(tenant) as unit:
+        assert await unit.attempts.find(waited.attempt_id) is None
+        await unit.attempts.open(intent(left, given_up.stop_id))
+        free = left.model_copy(update=_NOTHING)
+        await unit.stops.record(record(newer(given_up, attempts=(free,)), 1))
+    ended = newer(newer(given_up, attempts=(free,)), phase=StopPhase.CLOSED, outcome=StopOutcome.CANCELLED)
+    back = TakeBack(
+        tenant_id=tenant, stop_id=ended.stop_id, attempt_id=left.attempt_id, record=record(ended, 2)
+    )
+    refused = await run(temporal_client, records.take_back_holds, back)
+    assert refused.refused is ReasonCode.STOP_WORKFLOW_LOST
+    async with store.tenant(tenant) as unit:
+        held = await unit.attempts.find(left.attempt_id)
+        assert [one.seq for one in await unit.stops.timeline(ended.stop_id)] == [1, 2]
+    assert held is not None
+    assert (held.holds_vehicle, held.holds_charger) == (False, False)
+
+
 async def test_an_adoption_without_holds_is_refused_and_loses_no_event(
     store: Store, tenant: TenantId, temporal_client: Client, records: StopRecords
 ) -> None:

@@ -6,6 +6,7 @@ what left it as commands and records, and what the world's own ledger says.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -93,7 +94,8 @@ class Watch:
 
     def _adopted_where_the_vehicle_is(self, stop: Stop, attempt_id: str) -> None:
         """Where it is plugged in; or all that says otherwise is older than a word of its driver or its own
-        geofence that it stands there, or had not reached the stop yet."""
+        geofence that it stands there, had not reached the stop yet, or is of before it left: the way there
+        tells of no leaving."""
         session, world = stop.session(attempt_id), self.world
         assert session is not None
         place = world.yard.place_of_vehicle()
@@ -105,6 +107,9 @@ class Watch:
             if word.says is Says.HERE and word.charger_id == session.charger_id and word.source != "charger"
         ]
         since = max(here, default=BEGINNING)
+        left_s = world.yard.left_at.get(session.charger_id)
+        if left_s is not None:
+            since = max(since, BEGINNING + timedelta(seconds=left_s - 1))
         heard = [
             item
             for at_s, item, to in world.delivered

@@ -305,7 +305,7 @@ class People:
                 call = UpdateCall(f"update-{self.calls}", name, released, lambda _: None)
                 world.note(f"operator releases {one.attempt_id[:8]}")
                 world.update(keeper_workflow_id(one.attempt_id), call)
-        if any(run.status == "running" for run in world.all_runs):
+        if world.goes_on:
             world.clock.after(3600, self._operator_looks)
 
 

@@ -41,6 +41,7 @@ from models.ids import workflow_id_for
 from models.money import Money
 from models.place import Place
 from models.policy import Policy
+from models.reason_codes import ReasonCode
 from models.stop import ChargingStopInput, StopMode, StopPhase, StopRecord, StopRequest
 from models.vehicle import VehicleState
 from tests.stops.simulated_chargers import BATTERY_KWH, SOURCE, TrueSession, Weather, Yard, candidate_for
@@ -119,7 +120,6 @@ class World(Server):
         self.progress: dict[str, Progress] = {}
         self.heard: list[Evidence] = []
         self.undelivered = 0
-        self.records_to_come = 0
         self.line = Line(self)
         self.commands: list[tuple[float, ChargerCommand]] = []
         self.decisions = 0
@@ -133,6 +133,16 @@ class World(Server):
         for charger_id in self.yard.chargers:
             if self.hits(self.weather.held_by_others):
                 self.store.strangers.add(charger_id)
+
+    @property
+    def goes_on(self) -> bool:
+        """A workflow runs, energy flows, or something was said that nobody has heard yet."""
+        return (
+            any(run.status == "running" for run in self.all_runs)
+            or any(session.lives for session in self.yard.sessions.values())
+            or self.undelivered > 0
+            or bool(self.yard.offline)
+        )
 
     def hits(self, chance: float) -> bool:
         return chance > 0 and self.random.random() < chance
@@ -193,6 +203,8 @@ class World(Server):
     def _do_open_attempt(self, call: Call) -> Answer:
         asked = PrepareStart.model_validate_json(call.argument)
         self.store.record(asked.record, self.clock.now)
+        if not self.store.is_open:
+            return Answer(Route(refused=ReasonCode.STOP_WORKFLOW_LOST, detail="the stop has closed"))
         refused = self.store.open(asked.attempt)
         self.note(f"attempt {asked.attempt.number} opened at {asked.charger.charger_id}: {refused or 'ok'}")
         if refused is not None:
@@ -211,6 +223,8 @@ class World(Server):
     def _do_take_back_holds(self, call: Call) -> Answer:
         asked = TakeBack.model_validate_json(call.argument)
         self.store.record(asked.record, self.clock.now)
+        if not self.store.is_open:
+            return Answer(Route(refused=ReasonCode.STOP_WORKFLOW_LOST, detail="the stop has closed"))
         refused = self.store.take_back(asked.attempt_id)
         self.note(f"holds of {asked.attempt_id[:8]} taken back: {refused or 'ok'}")
         return Answer(Route(refused=refused), after_s=self.random.uniform(0.01, 2))

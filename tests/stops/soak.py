@@ -44,14 +44,6 @@ class WatchedWorld(World):
         if call.name == "command_charger" and self.commands[-1][1].kind == "start":
             self.watch.start_is_wanted(run, self.commands[-1][1].attempt_id)
 
-    def is_quiet(self) -> bool:
-        return (
-            all(run.status != "running" for run in self.all_runs)
-            and not any(session.lives for session in self.yard.sessions.values())
-            and not self.undelivered
-            and not self.yard.offline
-        )
-
 
 @dataclass
 class Ran:
@@ -71,7 +63,7 @@ def run_one(
     ran = Ran(seed, trace=world.trace)
     try:
         world.order_stop()
-        while not world.is_quiet() or world.records_to_come:
+        while world.goes_on:
             if not world.clock.step():
                 raise broken(3, "nothing is left to happen, and the stop has not ended")
             if world.clock.s > MOST_S and world.runs[world.workflow_id].status == "running":

@@ -154,6 +154,15 @@ def test_a_vehicle_that_left_before_it_was_told_to_is_not_there() -> None:
     assert not presence.is_still_at(HERE, at(200), at(210), 600)
 
 
+def test_a_second_attempt_at_the_same_charger_does_not_make_it_arrive_anew() -> None:
+    """It was taken for arrived when it was not there; what its feed said of that comes after the next try."""
+    presence = _stood_here()
+    presence.stand_at(HERE, at(130))
+    presence.see(own(EvidenceKind.VEHICLE_PROGRESS, 120, distance_km=14.3))
+    assert presence.stands_at is None
+    assert not presence.is_still_at(HERE, at(200), at(210), 600)
+
+
 def test_two_plugs_minutes_apart_are_two_vehicles() -> None:
     """A stranger's plug that still stands, and our vehicle's own, made later at another connector."""
     presence = Presence()
