@@ -53,10 +53,20 @@ class ProblemDetails(BaseModel):
 
 
 class Problem(Exception):
-    """Raise it anywhere below a route; it becomes the response."""
+    """Raise it anywhere below a route; it becomes the response. `field`: the JSON path of what is wrong with
+    the body."""
 
-    def __init__(self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        field: str | None = None,
+    ) -> None:
         super().__init__(detail)
+        self.errors = [FieldError(field=field, message=detail, kind=code)] if field else []
         self.status = status
         self.code = code
         self.detail = detail
@@ -110,7 +120,9 @@ def install_problems(app: FastAPI, max_body_bytes: int) -> None:
 
     async def on_problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)
-        return problem_response(request, error.status, error.code, error.detail, headers=error.headers)
+        return problem_response(
+            request, error.status, error.code, error.detail, errors=error.errors, headers=error.headers
+        )
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

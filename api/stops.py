@@ -29,7 +29,8 @@ from models.stop import (
     StopRequest,
     StopView,
 )
-from store.database import Store
+from models.vehicle import VehicleState
+from store.database import Store, TenantUnit
 
 Refusals = dict[int | str, dict[str, Any]]
 
@@ -98,6 +99,8 @@ async def start_stop(
     view = first_view(caller.tenant_id, body)
     async with store.tenant(caller.tenant_id) as unit:
         accepted = await unit.stops.intake.accept(view, body)
+        if accepted.fresh:
+            await _must_be_known(unit, body.vehicle)
     if accepted.fingerprint != body.fingerprint:
         raise conflicting()
     response.headers["Location"] = f"/v1/charging-stops/{view.stop_id}"
@@ -160,6 +163,20 @@ async def read_decisions(stop_id: str, caller: Reader, store: TheStore) -> Decis
     await _stop(store, caller, stop_id)
     async with store.tenant(caller.tenant_id) as unit:
         return Decisions(stop_id=stop_id, data=await unit.stops.decisions(stop_id))
+
+
+async def _must_be_known(unit: TenantUnit, vehicle: VehicleState) -> None:
+    """What no plan can do without is asked for now; a stop without it would only be handed to a person.
+    Raises Problem 422."""
+    if vehicle.model_id is not None:
+        if await unit.vehicles.model(vehicle.model_id) is None:
+            text = f"No vehicle model {vehicle.model_id} is known here."
+            raise Problem(422, "vehicle.model_unknown", text, field="vehicle.model_id")
+        return
+    figures = {"battery_usable_kwh": vehicle.battery_usable_kwh, "connectors": vehicle.connectors}
+    for name in (name for name, value in figures.items() if not value):
+        text = f"Name a model of the vehicle (vehicle.model_id), or give vehicle.{name}."
+        raise Problem(422, "vehicle.unknown", text, field=f"vehicle.{name}")
 
 
 async def _stop(store: Store, caller: Caller, stop_id: str) -> StopView:

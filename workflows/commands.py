@@ -77,10 +77,12 @@ class Commands:
         still_wanted: Callable[[], bool] = lambda: True,
     ) -> CommandReply:
         if route is None or route.task_queue is None:
-            route = await calls.FIND_ROUTE(RouteRequest(tenant_id=self.tenant_id, charger=session.charger))
-        if (
-            route.task_queue is None or not still_wanted()
-        ):  # asked last: nothing waits between this and sending
+            route = await calls.FIND_ROUTE(
+                RouteRequest(tenant_id=self.tenant_id, charger=session.charger),
+                summary=f"The process that holds the connection of {session.charger_id}",
+            )
+        # Asked last: nothing waits between this and sending.
+        if route.task_queue is None or not still_wanted():
             return _unreachable(route)
         policy = self.policy()
         command = ChargerCommand(

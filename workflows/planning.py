@@ -83,7 +83,10 @@ class Planning:
         stop = self._stop
         decision = await self.ask(preferred_charger_id=charger_id)
         if decision is None:
-            found = await calls.FIND_CHARGER(FindCharger(tenant_id=stop.tenant_id, charger_id=charger_id))
+            found = await calls.FIND_CHARGER(
+                FindCharger(tenant_id=stop.tenant_id, charger_id=charger_id),
+                summary=f"{charger_id} as the register has it now",
+            )
             if found.charger is None:
                 return None, ""
             return by_hand(found.charger, stop.vehicle, stop.request, stop.policy), ""

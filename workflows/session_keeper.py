@@ -333,7 +333,7 @@ class SessionKeeper:
             [
                 _TENANT.value_set(self._kept.tenant_id),
                 _CHARGER.value_set(session.charger_id),
-                _REASON.value_set(str(reason or ReasonCode.STOP_TIMEOUT)),
+                *([_REASON.value_set(str(reason))] if reason else []),
                 *([_HUMAN.value_set(True)] if reason else []),
             ]
         )

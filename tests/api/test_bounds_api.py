@@ -206,6 +206,24 @@ async def test_paths_queries_and_headers_never_break_anything(door: Door) -> Non
                         problem_of(answer)
 
 
+@pytest.mark.parametrize(
+    ("vehicle", "field"),
+    [
+        ({"model_id": "nobody-imported-it"}, "vehicle.model_id"),
+        ({"model_id": None, "battery_usable_kwh": None}, "vehicle.battery_usable_kwh"),
+        ({"model_id": None, "connectors": []}, "vehicle.connectors"),
+    ],
+)
+async def test_a_vehicle_that_no_plan_can_be_made_for_is_refused_and_leaves_no_stop(
+    door: Door, vehicle: dict[str, Any], field: str
+) -> None:
+    key = f"unknown-{field}"
+    body = {**REQUEST, "business_key": key, "vehicle": {**REQUEST["vehicle"], **vehicle}}
+    await door.refused(STOPS, body, field)
+    page = (await door.http.get(f"{STOPS}?limit=200")).json()
+    assert key not in {stop["business_key"] for stop in page["data"]}
+
+
 async def _ask(door: Door, method: str, template: str, parameter: Any, value: str) -> httpx.Response:
     usual = {
         "stop_id": "s",

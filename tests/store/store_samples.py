@@ -55,7 +55,13 @@ def newer(before: StopView, **changes: object) -> StopView:
 
 
 def request(key: str) -> StopRequest:
-    vehicle = VehicleState(vehicle_id="van-1", soc_percent=30.0, position=HOME)
+    vehicle = VehicleState(
+        vehicle_id="van-1",
+        battery_usable_kwh=60.0,
+        connectors=(ConnectorStandard.CCS_2,),
+        soc_percent=30.0,
+        position=HOME,
+    )
     return StopRequest(business_key=key, vehicle=vehicle, token_uid="FLEET017")
 
 
