@@ -113,7 +113,11 @@ def over(state: StopState, known: Attempt, at: datetime) -> StopChange | None:
         attempt_number=late.number,
         charger_id=late.charger_id,
         reason=late.reason,
-        data={"attempt_id": late.attempt_id, "energy_kwh": late.energy_kwh},
+        data={
+            "attempt_id": late.attempt_id,
+            "energy_kwh": late.energy_kwh,
+            "amendment_id": f"over:{late.attempt_id}:{session}",
+        },
     )
     changed = view.model_copy(
         update={"attempts": result.attempts, "result": result, "energy_kwh": result.energy_kwh}

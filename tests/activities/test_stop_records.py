@@ -100,6 +100,19 @@ def start_of(tenant: TenantId, stop: StopView, of: Attempt, vehicle_id: str = "v
     )
 
 
+def late_word(stop: StopView, of: Attempt, **data: Any) -> Amendment:
+    return Amendment(
+        tenant_id=stop.tenant_id,
+        stop_id=stop.stop_id,
+        amendment_id="late-1",
+        at=NOW,
+        type="session.ended",
+        text="A late session has ended.",
+        attempt=of,
+        data=data,
+    )
+
+
 async def test_an_attempt_is_opened_once_and_a_busy_one_only_recorded(
     store: Store, tenant: TenantId, temporal_client: Client, records: StopRecords
 ) -> None:
@@ -256,7 +269,9 @@ async def test_a_terminated_run_does_not_take_its_stop_back(
 async def test_a_stop_that_was_started_directly_is_checked_the_same_way(
     store: Store, tenant: TenantId, temporal_client: Client, records: StopRecords
 ) -> None:
-    wish = request(f"tour-{uuid.uuid4().hex[:8]}")
+    usual = request(f"tour-{uuid.uuid4().hex[:8]}")
+    vehicle = usual.vehicle.model_copy(update={"battery_usable_kwh": None})
+    wish = usual.model_copy(update={"vehicle": vehicle})
     stop = view(tenant, wish.business_key, run_id="run-1", fingerprint=wish.fingerprint)
     order = ChargingStopInput(tenant_id=tenant, request=wish)
     opened = await run(
@@ -345,16 +360,7 @@ async def test_an_amendment_that_the_store_refuses_is_written_bare_and_kept_raw(
     stop = closed(tenant)
     async with store.tenant(tenant) as unit:
         await unit.stops.record(record(stop, 1))
-    late = Amendment(
-        tenant_id=tenant,
-        stop_id=stop.stop_id,
-        amendment_id="late-1",
-        at=NOW,
-        type="session.ended",
-        text="A late session has ended.",
-        attempt=attempt(stop.stop_id, energy_kwh=3.0),
-        data={"note": "poison"},
-    )
+    late = late_word(stop, attempt(stop.stop_id, energy_kwh=3.0), note="poison")
     with picky(database_url, schema):
         for _ in range(2):
             await run(temporal_client, records.amend_stop, late)
@@ -389,15 +395,7 @@ async def test_an_amendment_waits_for_the_close(
     stop = view(tenant)
     async with store.tenant(tenant) as unit:
         await unit.stops.record(record(stop, 1))
-    late = Amendment(
-        tenant_id=tenant,
-        stop_id=stop.stop_id,
-        amendment_id="late-1",
-        at=NOW,
-        type="session.ended",
-        text="A late session has ended.",
-        attempt=attempt(stop.stop_id),
-    )
+    late = late_word(stop, attempt(stop.stop_id))
     with pytest.raises(ApplicationError) as refused:
         await run(temporal_client, records.amend_stop, late)
     assert (refused.value.type, refused.value.non_retryable) == (STILL_OPEN, False)

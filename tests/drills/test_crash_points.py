@@ -101,6 +101,8 @@ async def drill(
             limits = Limits(stopped_within=timedelta(seconds=20))
             auditor = Auditor(backend, partners, _VANS, await stack.reader(), limits)
             _, violations = await auditor.at_rest(60.0, 60.0)
+            for violation in violations:
+                say(str(violation))
         deaths = sum(1 for seen in stack.processes.exits if seen.code == 9)
     patch.undo()
     yield Drill(ends, violations, deaths)

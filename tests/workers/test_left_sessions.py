@@ -88,6 +88,12 @@ async def failures(town: Lost) -> tuple[int, int]:
     return known.start_successes, known.start_failures
 
 
+async def amendments(town: Lost, view: StopView) -> list[object]:
+    """What follows a close says that it amends: readers of the log tell it from what the stop has said."""
+    async with town.store.tenant(town.tenant) as unit:
+        return [event.data.get("amendment_id") for event in await unit.stops.timeline(view.stop_id)]
+
+
 async def test_a_start_without_life_frees_its_connector_when_its_keeper_has_ended(town: Lost) -> None:
     view = await closed(town, session=SessionState.ACCEPTED, state=AttemptState.GUARDED, start_proven=False)
     assert await held(town, view)
@@ -100,6 +106,7 @@ async def test_a_start_without_life_frees_its_connector_when_its_keeper_has_ende
     assert not await held(town, view)
     assert (done.outcome, done.attempts[0].state) == (StopOutcome.CANCELLED, AttemptState.FAILED)
     assert await town.log(view.stop_id) == [(1, "session.never_began")]
+    assert await amendments(town, view) == [f"over:{view.attempts[0].attempt_id}:never_began"]
     assert await failures(town) == (0, 1)  # now nothing can come of it any more
 
 
@@ -114,6 +121,7 @@ async def test_what_a_keeper_said_in_the_end_is_written_where_its_booking_was_lo
     assert done.result is not None
     assert (done.energy_kwh, done.result.energy_kwh, await held(town, view)) == (4.5, 4.5, False)
     assert await town.log(view.stop_id) == [(1, "session.ended")]
+    assert await amendments(town, view) == [f"over:{tried.attempt_id}:ended"]
 
 
 async def test_a_session_that_its_keeper_left_alive_gets_another(town: Lost) -> None:
