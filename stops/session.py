@@ -226,6 +226,10 @@ class Session(Told):
     def vendor_code(self) -> str:
         return self.fault_vendor_code or self.refused_vendor_code or self.end_vendor_code
 
+    @property
+    def detail(self) -> str:
+        return self.fault_detail or self.refused_detail or self.end_detail
+
     # --- by our own clock -------------------------------------------------------------------------------
 
     @property
@@ -286,7 +290,7 @@ class Session(Told):
             self.rejected = reply.reason or ReasonCode.START_REJECTED
             self.refused_vendor_code = self.refused_vendor_code or reply.vendor_code
         self.session_ref = self.session_ref or reply.session_ref
-        self.detail = self.detail or reply.detail
+        self.refused_detail = self.refused_detail or reply.detail
 
     def leave(self, reason: ReasonCode | None, now: datetime, *, adoptable: bool = False) -> None:
         """No longer wanted. Its keeper ends it as soon as it lives, and goes on until it is over."""
@@ -302,6 +306,7 @@ class Session(Told):
         self.wanted, self.adopting, self.left_at = True, False, None
         self.left_because = self.fault = self.refused = self.rejected = None
         self.fault_at = self.refused_at = None
+        self.fault_vendor_code = self.refused_vendor_code = self.fault_detail = self.refused_detail = ""
 
     def release(self, by: str, energy_kwh: float | None, at: datetime) -> None:
         """A person has seen that it ended."""

@@ -64,11 +64,14 @@ class Told(Life):
     fault: ReasonCode | None = None
     fault_at: datetime | None = None
     fault_vendor_code: str = ""
+    fault_detail: str = ""
     refused: ReasonCode | None = None
     refused_at: datetime | None = None
     refused_vendor_code: str = ""
+    refused_detail: str = ""
     stop_refused: bool = False
-    detail: str = ""
+    end_detail: str = ""
+    end_detail_at: datetime | None = None
     sources: list[str] = []
     revision: int = 0
     """Counts what was said about it, so that whoever waits for news sees that there is some."""
@@ -98,7 +101,7 @@ class Told(Life):
         if kind in _END:
             self.heard.ended = latest(self.heard.ended, now)
         if kind is EvidenceKind.SESSION_ENDED:
-            self.detail = evidence.detail or self.detail
+            self._take_end_detail(evidence)
         elif kind is EvidenceKind.UNPLUGGED:
             self.unplugged_at = latest(self.unplugged_at, at)
         elif kind in (EvidenceKind.CONNECTOR_FAULTED, EvidenceKind.SESSION_INVALID):
@@ -159,12 +162,16 @@ class Told(Life):
         elif known is None or at > known or (at == known and flows):
             self.turned_at, self.turned_to, self.heard.turned = at, turned_to, now
 
+    def _take_end_detail(self, evidence: Evidence) -> None:
+        at, known_at = evidence.observed_at, self.end_detail_at
+        if evidence.detail and (known_at is None or (at, evidence.detail) > (known_at, self.end_detail)):
+            self.end_detail, self.end_detail_at = evidence.detail, at
+
     def _take_fault(self, evidence: Evidence) -> None:
         if self.fault_at is None or evidence.observed_at < self.fault_at:
             self.fault_at = evidence.observed_at
             self.fault = evidence.reason or ReasonCode.CONFIRM_EVSE_FAULT
-            self.fault_vendor_code = evidence.vendor_code
-            self.detail = evidence.detail or self.detail
+            self.fault_vendor_code, self.fault_detail = evidence.vendor_code, evidence.detail
 
     def _take_refusal(self, evidence: Evidence) -> None:
         if evidence.reason is not None and evidence.reason.phase is Phase.STOP:
@@ -172,8 +179,7 @@ class Told(Life):
         elif self.refused_at is None or evidence.observed_at < self.refused_at:
             self.refused_at = evidence.observed_at
             self.refused = evidence.reason or ReasonCode.START_REJECTED
-            self.refused_vendor_code = evidence.vendor_code
-            self.detail = evidence.detail or self.detail
+            self.refused_vendor_code, self.refused_detail = evidence.vendor_code, evidence.detail
 
 
 def _vehicle_draws(evidence: Evidence) -> bool:

@@ -45,6 +45,8 @@ _VEHICLE_CLOCK_SLACK = timedelta(seconds=5)
 _STATION_CLOCK_SLACK = timedelta(minutes=10)
 _SAME_PLUG = timedelta(minutes=15)
 """A vehicle's word and its charger's about one plug are not further apart."""
+_LINGERS = timedelta(minutes=10)
+"""Who was refused at a charger may plug in all the same, until he has read where to go."""
 
 _OF_ATTEMPTS = text(
     """
@@ -78,6 +80,20 @@ _LEFT_THERE = text(
     SELECT DISTINCT s.stop_id FROM stop AS s
     JOIN attempt AS a ON a.tenant_id = s.tenant_id AND a.stop_id = s.stop_id
     WHERE s.tenant_id = :tenant AND s.outcome IS NULL AND a.charger_id = :charger_id AND a.state = 'guarded'
+    """
+)
+# Nothing was plugged in there since it came: the next plug may be its own.
+_TRIED_THERE = text(
+    """
+    SELECT EXISTS (
+        SELECT FROM attempt AS a
+        WHERE a.tenant_id = :tenant AND a.charger_id = :charger_id AND a.stop_id <> :stop_id
+            AND a.opened_at BETWEEN :since AND :until AND NOT EXISTS (
+                SELECT FROM evidence AS e
+                WHERE e.tenant_id = :tenant AND e.charger_id = :charger_id AND e.kind <> 'meter'
+                    AND e.kind IN ('plugged_in', 'connector_available', 'session_started')
+                    AND e.observed_at >= a.opened_at - CAST(:same_plug AS interval)
+                    AND e.observed_at < :until))
     """
 )
 _PLUGGED_VEHICLES = text(
@@ -189,7 +205,7 @@ class EvidenceMatching:
         mine = [stop for stop in there if stop.phase in _HEADING] or there
         if not mine:
             mine = [stop for stop in await self._next_door(evidence) if stop.phase in _HEADING]
-        if len(mine) > 1:
+        if len(mine) > 1 or (len(mine) == 1 and await self._may_be_of_who_tried(evidence, mine[0])):
             mine = await self._plugged(mine, evidence.observed_at)
         return [stop.stop_id for stop in mine] if len(mine) == 1 else []
 
@@ -226,6 +242,23 @@ class EvidenceMatching:
             _NEXT_DOOR, {"tenant": self._scope.tenant_id, "charger_id": plug.charger_id}
         )
         return [stop for stop in _stops(found) if _is_of_its_time(stop, plug)]
+
+    async def _may_be_of_who_tried(self, plug: Evidence, coming: OpenStop) -> bool:
+        """Another stop of ours has just been at this charger, and was not seen to plug in."""
+        if coming.phase not in (StopPhase.PLANNING, StopPhase.EN_ROUTE):
+            return False
+        found = await self._scope.connection.execute(
+            _TRIED_THERE,
+            {
+                "tenant": self._scope.tenant_id,
+                "charger_id": plug.charger_id,
+                "stop_id": coming.stop_id,
+                "since": plug.observed_at - _LINGERS,
+                "until": plug.observed_at,
+                "same_plug": _SAME_PLUG,
+            },
+        )
+        return bool(found.scalar_one())
 
     async def _plugged(self, stops: list[OpenStop], at: datetime) -> list[OpenStop]:
         """Those whose own vehicle says that it was plugged in about then."""

@@ -24,9 +24,16 @@ RETURNING goal_number > 1
 FOLD = """
 WITH told AS MATERIALIZED (
     SELECT coalesce(s.attempt_id, (
-            SELECT p.attempt_id FROM session_progress AS p
-            WHERE p.tenant_id = :tenant AND p.stop_id = s.stop_id AND NOT p.ended
-            ORDER BY p.followed_at DESC, p.attempt_id LIMIT 1
+            -- The one that the vehicle is at, or was at last. Where that has ended, the words of its vehicle
+            -- come late: an earlier attempt has nothing to do with them.
+            SELECT last.attempt_id FROM (
+                SELECT p.attempt_id, p.ended FROM session_progress AS p
+                LEFT JOIN attempt AS a ON a.tenant_id = :tenant AND a.attempt_id = p.attempt_id
+                WHERE p.tenant_id = :tenant AND p.stop_id = s.stop_id
+                ORDER BY coalesce(a.holds_vehicle, false) DESC,
+                    coalesce(a.body->>'session' = 'never_began', false), p.followed_at DESC, p.attempt_id
+                LIMIT 1
+            ) AS last WHERE NOT last.ended
         )) AS attempt_id,
         s.attempt_id IS NOT NULL AS by_attempt, s.kind, s.at, s.energy_kwh, s.soc_percent, s.power_kw,
         s.shows_flow

@@ -105,6 +105,7 @@ class AttemptRow(TableRow, table=True):
         ),
         Index("ix_attempt_start", "tenant_id", text("lower(station_id)"), text("lower(token_uid)")),
         Index("ix_attempt_session", "tenant_id", text("lower(session_ref)")),
+        Index("ix_attempt_charger", "tenant_id", "charger_id", "opened_at"),
         # Nobody has proved that its session is over: few, however many stops have closed.
         Index(
             "ix_attempt_unproven",

@@ -79,6 +79,8 @@ def stories(draw: st.DrawFn) -> list[Evidence]:
                 reason=draw(
                     st.sampled_from([None, ReasonCode.SUSTAIN_EVSE_FAULT, ReasonCode.START_REJECTED])
                 ),
+                detail=draw(st.sampled_from(["", "one", "two"])),
+                vendor_code=draw(st.sampled_from(["", "E1", "E2"])),
                 heard_at=T0 if kind is EvidenceKind.SESSION_SILENT else None,
                 cost=Money(amount=Decimal(3)) if kind is EvidenceKind.CHARGE_RECORD else None,
             )
@@ -95,6 +97,7 @@ def conclusions(session: Session) -> dict[str, Any]:
         "reason": session.end_reason,
         "fault": session.fault,
         "refused": session.refused,
+        "words": (session.detail, session.vendor_code),
         "ref": session.session_ref,
         "to stop": session.stop_refs,
         "metered": (session.metered_kwh, session.record_kwh),

@@ -10,7 +10,8 @@ import pytest_asyncio
 
 from models.evidence import EvidenceKind, EvidenceSource
 from models.ids import TenantId
-from models.stop import StopPhase, StopView
+from models.reason_codes import ReasonCode
+from models.stop import AttemptState, StopOutcome, StopPhase, StopView
 from store.database import Store
 from store.evidence_rows import Heard
 from tests.store.conftest import Raw
@@ -57,6 +58,13 @@ class Fleet:
                 wanted = attempt(stop.stop_id, charger_id=f"ch-{uuid.uuid4().hex[:6]}")
                 await unit.attempts.open(intent(wanted, stop.stop_id, vehicle_id=stop.vehicle_id))
         return stop
+
+    async def tried(self, stop: StopView, charger_id: str, at: datetime) -> None:
+        """It was there and is not any more: the attempt holds nothing."""
+        tried = attempt(stop.stop_id, charger_id=charger_id, opened_at=at)
+        async with self.store.tenant(self.tenant) as unit:
+            await unit.attempts.open(intent(tried, stop.stop_id, vehicle_id=stop.vehicle_id))
+            await unit.attempts.close(tried.attempt_id, AttemptState.FAILED, ReasonCode.START_REJECTED)
 
     async def hears(
         self,
@@ -246,3 +254,42 @@ async def test_an_instant_that_cannot_be_read_does_not_stop_matching(fleet: Flee
             [one.stop_id],
         )
     assert await fleet.hears(PLUGGED, car="car-1") == {one.stop_id}
+
+
+@pytest.mark.parametrize("closed", [False, True], ids=["drives on", "closed"])
+async def test_the_plug_of_who_was_refused_there_a_moment_ago_is_not_the_next_ones(
+    fleet: Fleet, closed: bool
+) -> None:
+    """Its driver plugs in all the same, before he has read where to go. The next van of ours, still on its
+    way, must not be started for it; its own vehicle's word, or a plug after that one, counts."""
+    refused = await (
+        fleet.stop(StopPhase.CLOSED, outcome=StopOutcome.HANDED_TO_HUMAN)
+        if closed
+        else fleet.stop(PLANNING, charger_id="ch-3")
+    )
+    await fleet.tried(refused, "ch-1", after(50))
+    coming = await fleet.stop(EN_ROUTE, telematics_id="car-2", charger_id="ch-1")
+    assert await fleet.hears(PLUGGED, charger_id="ch-1", at=after(60)) == {None}
+    assert await fleet.hears(EvidenceKind.CONNECTOR_AVAILABLE, charger_id="ch-1", at=after(90)) == {
+        coming.stop_id
+    }
+    assert await fleet.hears(PLUGGED, charger_id="ch-1", at=after(120)) == {coming.stop_id}
+
+
+async def test_a_van_whose_own_word_says_so_has_plugged_in_where_another_was_refused(fleet: Fleet) -> None:
+    refused = await fleet.stop(EN_ROUTE, charger_id="ch-3")
+    await fleet.tried(refused, "ch-1", after(50))
+    coming = await fleet.stop(EN_ROUTE, telematics_id="car-2", charger_id="ch-1")
+    assert await fleet.hears(PLUGGED, car="car-2", at=after(59)) == {coming.stop_id}
+    assert await fleet.hears(PLUGGED, charger_id="ch-1", at=after(60)) == {coming.stop_id}
+
+
+async def test_who_tried_long_ago_or_stands_there_takes_no_plug_away(fleet: Fleet) -> None:
+    long_ago = await fleet.stop(EN_ROUTE, charger_id="ch-3")
+    await fleet.tried(long_ago, "ch-1", after(60) - timedelta(minutes=11))
+    coming = await fleet.stop(EN_ROUTE, charger_id="ch-1")
+    assert await fleet.hears(PLUGGED, charger_id="ch-1", at=after(60)) == {coming.stop_id}
+    there = await fleet.stop(ARRIVED, charger_id="ch-2")
+    lately = await fleet.stop(EN_ROUTE, charger_id="ch-3")
+    await fleet.tried(lately, "ch-2", after(50))
+    assert await fleet.hears(PLUGGED, charger_id="ch-2", at=after(60)) == {there.stop_id}

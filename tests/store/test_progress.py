@@ -248,6 +248,33 @@ async def test_a_vehicles_meter_belongs_to_its_stops_session(
     assert waiting == [("energy_flowing",)]
 
 
+async def test_a_vehicles_late_meter_brings_no_earlier_attempt_to_life(
+    store: Store, tenant: TenantId, raw: Raw
+) -> None:
+    """Its charge has ended by the time its own meter reaches us. An earlier attempt (refused, or accepted and
+    given up) has nothing to do with it: that would be a session that nobody ever saw."""
+    first = await Session(store, tenant).opened()
+    second = Session(store, tenant)
+    second.stop = first.stop
+    second.attempt = attempt(first.stop.stop_id, 2, charger_id=f"ch-{uuid.uuid4().hex[:6]}")
+    second.goal = first.goal.model_copy(update={"attempt_id": second.attempt.attempt_id})
+    with raw() as connection:
+        connection.execute(
+            "UPDATE session_progress SET followed_at = now() - interval '1 minute' WHERE attempt_id = %s",
+            [first.attempt.attempt_id],
+        )
+    async with store.tenant(tenant) as unit:
+        await unit.attempts.open(intent(second.attempt, first.stop.stop_id, vehicle_id="another-row"))
+        await unit.progress.follow(second.goal)
+    says = {"source": EvidenceSource.TELEMATICS, "attempt_id": None, "charger_id": None}
+    turns = await second.hears(second.meter(60, None, power_kw=22, soc_percent=40, **says))
+    assert [turn.attempt_id for turn in turns] == [second.attempt.attempt_id]
+    await second.hears(second.item(90, ENDED, energy_kwh=5.0))
+    assert await second.hears(second.meter(80, None, power_kw=22, soc_percent=41, **says)) == []
+    async with store.tenant(tenant) as unit:
+        assert (await unit.progress.live([first.attempt.attempt_id])) == {}
+
+
 async def test_what_the_station_tells_itself_is_not_told_twice(store: Store, tenant: TenantId) -> None:
     session = await Session(store, tenant).opened()
     said = session.item(30, FLOWING, energy_kwh=0.2)
