@@ -46,10 +46,14 @@ class OtherRequest(StoreError):
     """The business key was used with another request: the stop's row is somebody else's."""
 
 
+_FORBIDDEN = ("23502", "23514")
+"""NOT NULL and CHECK violations. Other violations of constraints may be races, and heal."""
+
+
 def is_bad_data(error: BaseException) -> bool:
-    """Whether the data itself was refused (SQLSTATE classes 22 and 54, or a value that the driver cannot
-    send): no repeat heals that. An outage is never bad data."""
+    """Whether the data itself was refused (SQLSTATE classes 22 and 54, a missing or forbidden value, or one
+    that the driver cannot send): no repeat heals that. An outage is never bad data."""
     if isinstance(error, DBAPIError):
         state = str(getattr(error.orig, "sqlstate", None) or "")
-        return state[:2] in ("22", "54")
+        return state[:2] in ("22", "54") or state in _FORBIDDEN
     return isinstance(error, (StatementError, ValueError, OverflowError, RecursionError))

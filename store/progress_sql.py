@@ -109,7 +109,8 @@ WITH told AS MATERIALIZED (
     SELECT n.*,
         half > (was).halves_told AND (was).goal_told < (was).goal_number AND NOT tells_target
             -- A short charge needs no word half-way: each costs the history of its stop four events.
-            AND (was).began_at < now() - interval '30 minutes' AND NOT ended_now AS tells_half,
+            AND coalesce((was).began_at < now() - interval '30 minutes', false)
+            AND NOT ended_now AS tells_half,
         -- An end without a figure, or with less than the meters have shown: then theirs is told.
         ends AND NOT (was).ended AND energy_now > coalesce(end_kwh + 0.5, 0) AS tells_end,
         (was).flows_told + tells_flow::int AS flows_now,

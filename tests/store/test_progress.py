@@ -185,6 +185,26 @@ async def test_half_is_told_once_and_not_of_a_short_charge(store: Store, tenant:
     assert await session.hears(session.meter(240, 20.0)) == []
 
 
+@pytest.mark.parametrize("soc_percent", [None, 85.0])
+@pytest.mark.parametrize("energy_kwh", [None, 0.0, 13.0, 30.0])
+async def test_any_first_word_is_taken(
+    store: Store, tenant: TenantId, energy_kwh: float | None, soc_percent: float | None
+) -> None:
+    """We were away: what comes first may be the middle of the charge, or its end. Where it cannot be written,
+    its sender says it again for ever, and nothing that follows."""
+    first = (
+        EvidenceKind.METER, EvidenceKind.SESSION_STARTED, FLOWING, PAUSED, ENDED,
+        EvidenceKind.SUSPENDED_BY_VEHICLE, EvidenceKind.CHARGE_RECORD, EvidenceKind.STATION_ONLINE,
+    )  # fmt: skip
+    for kind in first:
+        session = await Session(store, tenant).opened()
+        await session.hears(session.item(60, kind, energy_kwh=energy_kwh, soc_percent=soc_percent))
+        await session.hears(session.meter(120, 30.0))
+        async with store.tenant(tenant) as unit:
+            shown = (await unit.progress.live([session.attempt.attempt_id]))[session.attempt.attempt_id]
+        assert shown.energy_kwh == 30.0, kind
+
+
 async def test_the_first_flow_after_a_told_start_is_no_turn(store: Store, tenant: TenantId) -> None:
     session = await Session(store, tenant).opened()
     await session.hears(session.item(1, EvidenceKind.SESSION_STARTED))
