@@ -186,7 +186,12 @@ class ChargingStop:
             policy=lambda: stop.policy,
         )
         keeper = Keeper(
-            session, commands, self._note, self._next_command_id, lambda: stop.policy.uncertain_guard_s / 3
+            session,
+            commands,
+            self._note,
+            self._next_command_id,
+            first_pause_s=lambda: stop.policy.uncertain_guard_s / 3,
+            called_off=lambda: stop.wishes.cancel is not None,
         )
         self.keepers[session.attempt_id] = keeper
         keeper.task = asyncio.create_task(keeper.run(open_attempt))

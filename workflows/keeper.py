@@ -26,7 +26,8 @@ _TRIES_UNTIL_TOLD = 3
 
 
 class Keeper:
-    """`note`: writes into the log of whoever this keeper works for. `command_id`: gives the next id."""
+    """`note`: writes into the log of whoever this keeper works for. `command_id`: gives the next id.
+    `called_off`: whether a cancel has come in, of which the session may not have been told yet."""
 
     def __init__(
         self,
@@ -35,12 +36,14 @@ class Keeper:
         note: Callable[..., None],
         command_id: Callable[[Session, CommandKind], str],
         first_pause_s: Callable[[], float],
+        called_off: Callable[[], bool] = lambda: False,
     ) -> None:
         self.session = session
         self.commands = commands
         self.note = note
         self.command_id = command_id
         self.first_pause_s = first_pause_s
+        self.called_off = called_off
         self.refused: ReasonCode | None = None
         """The store refused to open the attempt: vehicle or connector is held by another, or it cannot be
         written at all. Nothing was sent."""
@@ -89,18 +92,22 @@ class Keeper:
                 self.refused, self.refused_detail = route.refused, route.detail
                 session.rejected = route.refused
                 return
-            if not session.wanted:
+            # The cancel may have come in the same task as the store's answer: then nobody has left it yet.
+            if not self._is_wanted():
                 session.rejected = session.left_because or ReasonCode.REACH_CANCELLED
                 return  # called off before anything was sent
             if session.started_at is not None:
                 return  # it has begun already: the stop was set back to before its start
             session.sent_at = workflow.now()
             command_id = self.command_id(session, CommandKind.START)
-            reply = await self.commands.start(session, command_id, route, lambda: session.wanted)
+            reply = await self.commands.start(session, command_id, route, self._is_wanted)
             session.take_reply(reply, workflow.now())
             self.reply = reply
         finally:
             self.busy = False
+
+    def _is_wanted(self) -> bool:
+        return self.session.wanted and not self.called_off()
 
     async def stop_until_over(self, *, most_s: float | None = None) -> None:
         """Stop it, wait, stop it again. Returns when it is over, wanted again, or after `most_s`."""

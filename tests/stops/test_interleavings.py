@@ -32,6 +32,13 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+@pytest.mark.parametrize("seed", [35367, 50432, 81637], ids=["arrived anew", "intent after close", "cancel"])
+def test_what_the_long_run_broke_once_is_kept(seed: int) -> None:
+    """An arrival that forgot what the vehicle had said, an intent that was written after its stop had closed,
+    a start that left in the task in which its cancel came."""
+    assert run_one(seed).fault == ""
+
+
 def test_a_calm_stop_charges_and_is_booked() -> None:
     outcomes = Counter(run_one(seed, Weather()).outcome for seed in range(15))
     faults = [ran.fault for ran in map(lambda seed: run_one(seed, Weather()), range(15)) if ran.fault]
