@@ -309,3 +309,17 @@ async def test_quiet_evidence_waits_for_company(town: Town, store: Store) -> Non
     await town.hear(stop, town.item("paused", 2))
     assert await quiet.deliver() == 2
     assert await town.told(stop) == ["quarter", "paused"]
+
+
+@pytest.mark.parametrize("steps", range(8))
+async def test_it_ends_in_whatever_moment_it_is_told_to(store: Store, town: Town, steps: int) -> None:
+    """News that come together with the end: asyncio.wait_for of Python 3.11 forgets a cancel that meets what
+    it waits for, and the relay (and its process) went on for ever."""
+    relay = EvidenceRelay(store, town.client)
+    relay.start()
+    await asyncio.sleep(0.05)
+    relay.wake()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await relay.stop()
