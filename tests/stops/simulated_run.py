@@ -236,7 +236,23 @@ class Run:
         jobs = [job for act, _ in task.acts for job in act.jobs if not is_local(job)]
         self.inbox = jobs + self.inbox
         self.replay()
+        if unanswered := self._unanswered_locally():
+            # A heartbeat has put them into the history: the task that is given out again runs them again.
+            self.task = again = Task([])
+            for call in unanswered:
+                self.calls.begin(call, again)
+            self._end_task_if_done(again)
         self._wake()
+
+    def _unanswered_locally(self) -> list[Any]:
+        calls: dict[int, Any] = {}
+        for act, commands in self.history:
+            for job in filter(is_local, act.jobs):
+                calls.pop(job.resolve_activity.seq, None)
+            for command in commands:
+                if command.HasField("schedule_local_activity"):
+                    calls[command.schedule_local_activity.seq] = command.schedule_local_activity
+        return list(calls.values())
 
     def replay(self) -> None:
         """A fresh worker reads the history: the same commands must come out of it."""
