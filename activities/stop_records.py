@@ -54,7 +54,7 @@ from models.contract import (
 from models.ids import TenantId
 from models.reason_codes import ReasonCode
 from models.stop import StopRecord, StopView
-from models.vehicle import VehicleModel, VehicleState
+from models.vehicle import filled, unplannable
 from planning.price import price_session
 from store.attempts import AttemptIntent
 from store.database import Store, TenantUnit
@@ -95,12 +95,10 @@ class StopRecords:
         async with self._unit(tenant_id) as unit:
             policy = await unit.policies.active(wish.policy_id)
             model = await unit.vehicles.model(wish.vehicle.model_id) if wish.vehicle.model_id else None
-        vehicle = _fill(wish.vehicle, model)
-        if not problem and wish.vehicle.model_id and model is None:
-            problem = f"Unknown vehicle model {wish.vehicle.model_id}"
-        elif not problem and vehicle.battery_usable_kwh is None:
-            problem = "The vehicle's battery is unknown: name a model, or give battery_usable_kwh"
-        return OpenedStop(policy=policy, vehicle=vehicle, problem=problem)
+        missing = unplannable(wish.vehicle, model)
+        if missing is not None and not problem:
+            problem = missing[1]
+        return OpenedStop(policy=policy, vehicle=filled(wish.vehicle, model), problem=problem)
 
     @activity.defn(name=ACTIVITY_RECORD)
     async def record_stop(self, record: StopRecord) -> None:
@@ -365,23 +363,3 @@ def _refused(busy: VehicleBusy | ConnectorBusy) -> Route:
         refused=ReasonCode.START_VEHICLE_BUSY if vehicle else ReasonCode.START_CONNECTOR_BUSY,
         detail="another attempt holds it",
     )
-
-
-def _fill(vehicle: VehicleState, model: VehicleModel | None) -> VehicleState:
-    """The request's own figures win; the model fills what the request leaves open."""
-    if model is None:
-        return vehicle
-    return vehicle.model_copy(
-        update={
-            "battery_usable_kwh": vehicle.battery_usable_kwh or model.battery_usable_kwh,
-            "connectors": vehicle.connectors or model.connectors,
-            "ac_max_power_kw": _either(vehicle.ac_max_power_kw, model.ac_max_power_kw),
-            "dc_max_power_kw": _either(vehicle.dc_max_power_kw, model.dc_max_power_kw),
-            "consumption_kwh_per_100_km": vehicle.consumption_kwh_per_100_km
-            or model.consumption_kwh_per_100_km,
-        }
-    )
-
-
-def _either(own: float | None, modelled: float) -> float:
-    return modelled if own is None else own

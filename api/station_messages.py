@@ -151,7 +151,8 @@ async def _events(
         while not viewer.heard.is_set():
             await hub.ask(station_id)
             try:
-                await asyncio.wait_for(viewer.heard.wait(), _SECOND)
+                async with asyncio.timeout(_SECOND):
+                    await viewer.heard.wait()
             except TimeoutError:
                 yield ": waiting\n\n"
         yield _event("watching", json.dumps({"station_id": station_id}))

@@ -29,7 +29,7 @@ from models.stop import (
     StopRequest,
     StopView,
 )
-from models.vehicle import VehicleState
+from models.vehicle import VehicleState, unplannable
 from store.database import Store, TenantUnit
 
 Refusals = dict[int | str, dict[str, Any]]
@@ -166,17 +166,12 @@ async def read_decisions(stop_id: str, caller: Reader, store: TheStore) -> Decis
 
 
 async def _must_be_known(unit: TenantUnit, vehicle: VehicleState) -> None:
-    """What no plan can do without is asked for now; a stop without it would only be handed to a person.
+    """What no plan can do without is asked for now: without it the stop would only be handed to a person.
     Raises Problem 422."""
-    if vehicle.model_id is not None:
-        if await unit.vehicles.model(vehicle.model_id) is None:
-            text = f"No vehicle model {vehicle.model_id} is known here."
-            raise Problem(422, "vehicle.model_unknown", text, field="vehicle.model_id")
-        return
-    figures = {"battery_usable_kwh": vehicle.battery_usable_kwh, "connectors": vehicle.connectors}
-    for name in (name for name, value in figures.items() if not value):
-        text = f"Name a model of the vehicle (vehicle.model_id), or give vehicle.{name}."
-        raise Problem(422, "vehicle.unknown", text, field=f"vehicle.{name}")
+    model = await unit.vehicles.model(vehicle.model_id) if vehicle.model_id else None
+    if missing := unplannable(vehicle, model):
+        field, text = missing
+        raise Problem(422, "vehicle.unknown", text, field=f"vehicle.{field}")
 
 
 async def _stop(store: Store, caller: Caller, stop_id: str) -> StopView:

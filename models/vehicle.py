@@ -73,3 +73,35 @@ class VehicleState(StrictMessage):
     telematics_id: Annotated[
         ExternalId | None, Field(description="The vehicle's id at the telematics vendor, if linked.")
     ] = None
+
+
+def filled(vehicle: VehicleState, model: VehicleModel | None) -> VehicleState:
+    """The request's own figures win; the model fills what the request leaves open."""
+    if model is None:
+        return vehicle
+    return vehicle.model_copy(
+        update={
+            "battery_usable_kwh": vehicle.battery_usable_kwh or model.battery_usable_kwh,
+            "connectors": vehicle.connectors or model.connectors,
+            "ac_max_power_kw": _either(vehicle.ac_max_power_kw, model.ac_max_power_kw),
+            "dc_max_power_kw": _either(vehicle.dc_max_power_kw, model.dc_max_power_kw),
+            "consumption_kwh_per_100_km": vehicle.consumption_kwh_per_100_km
+            or model.consumption_kwh_per_100_km,
+        }
+    )
+
+
+def _either(own: float | None, modelled: float) -> float:
+    return modelled if own is None else own
+
+
+def unplannable(vehicle: VehicleState, model: VehicleModel | None) -> tuple[str, str] | None:
+    """The field without which no plan can be made, and the sentence for whoever asked; None where all is
+    known. `model`: what `model_id` names, if there is one."""
+    if vehicle.model_id is not None and model is None:
+        return "model_id", f"No vehicle model {vehicle.model_id} is known here."
+    known = filled(vehicle, model)
+    for field, value in (("battery_usable_kwh", known.battery_usable_kwh), ("connectors", known.connectors)):
+        if not value:
+            return field, f"Name a model of the vehicle (vehicle.model_id), or give vehicle.{field}."
+    return None

@@ -266,18 +266,31 @@ async def test_a_terminated_run_does_not_take_its_stop_back(
         assert len(await unit.stops.timeline(stop.stop_id)) == 2
 
 
+@pytest.mark.parametrize(
+    ("unknown", "named"),
+    [
+        ({"battery_usable_kwh": None}, "battery"),
+        ({"connectors": ()}, "connectors"),
+        ({"model_id": "x"}, "model x"),
+    ],
+)
 async def test_a_stop_that_was_started_directly_is_checked_the_same_way(
-    store: Store, tenant: TenantId, temporal_client: Client, records: StopRecords
+    store: Store,
+    tenant: TenantId,
+    temporal_client: Client,
+    records: StopRecords,
+    unknown: dict[str, object],
+    named: str,
 ) -> None:
     usual = request(f"tour-{uuid.uuid4().hex[:8]}")
-    vehicle = usual.vehicle.model_copy(update={"battery_usable_kwh": None})
+    vehicle = usual.vehicle.model_copy(update=unknown)
     wish = usual.model_copy(update={"vehicle": vehicle})
     stop = view(tenant, wish.business_key, run_id="run-1", fingerprint=wish.fingerprint)
     order = ChargingStopInput(tenant_id=tenant, request=wish)
     opened = await run(
         temporal_client, records.open_stop, OpenStop(input=order, record=StopRecord(view=stop, request=wish))
     )
-    assert "battery" in opened.problem  # it is ours, and only its battery is unknown
+    assert named in opened.problem  # it is ours, and only that is unknown
     assert await stop_of(store, tenant, stop.stop_id) == stop
     other = wish.model_copy(update={"target_soc_percent": 50.0})
     again = stop.model_copy(update={"run_id": "run-2", "fingerprint": other.fingerprint})
