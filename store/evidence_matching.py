@@ -82,7 +82,7 @@ _LEFT_THERE = text(
     WHERE s.tenant_id = :tenant AND s.outcome IS NULL AND a.charger_id = :charger_id AND a.state = 'guarded'
     """
 )
-# Nothing was plugged in there since it came: the next plug may be its own.
+# It was not heard to plug in, and nobody has left since it came: the next plug may be its own.
 _TRIED_THERE = text(
     """
     SELECT EXISTS (
@@ -91,9 +91,10 @@ _TRIED_THERE = text(
             AND a.opened_at BETWEEN :since AND :until AND NOT EXISTS (
                 SELECT FROM evidence AS e
                 WHERE e.tenant_id = :tenant AND e.charger_id = :charger_id AND e.kind <> 'meter'
-                    AND e.kind IN ('plugged_in', 'connector_available', 'session_started')
                     AND e.observed_at >= a.opened_at - CAST(:same_plug AS interval)
-                    AND e.observed_at < :until))
+                    AND e.observed_at < :until
+                    AND (e.stop_id = a.stop_id AND e.kind IN ('plugged_in', 'session_started')
+                        OR e.kind = 'connector_available' AND e.observed_at >= a.opened_at)))
     """
 )
 _PLUGGED_VEHICLES = text(

@@ -15,7 +15,7 @@ from models.stop import AttemptState, StopOutcome, StopPhase, StopView
 from store.database import Store
 from store.evidence_rows import Heard
 from tests.store.conftest import Raw
-from tests.store.store_samples import NOW, after, attempt, charger, evidence, intent, record, view
+from tests.store.store_samples import NOW, after, attempt, charger, evidence, intent, newer, record, view
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -58,6 +58,10 @@ class Fleet:
                 wanted = attempt(stop.stop_id, charger_id=f"ch-{uuid.uuid4().hex[:6]}")
                 await unit.attempts.open(intent(wanted, stop.stop_id, vehicle_id=stop.vehicle_id))
         return stop
+
+    async def goes_to(self, stop: StopView, charger_id: str) -> None:
+        async with self.store.tenant(self.tenant) as unit:
+            await unit.stops.record(record(newer(stop, charger_id=charger_id), 2))
 
     async def tried(self, stop: StopView, charger_id: str, at: datetime) -> None:
         """It was there and is not any more: the attempt holds nothing."""
@@ -273,6 +277,24 @@ async def test_the_plug_of_who_was_refused_there_a_moment_ago_is_not_the_next_on
     assert await fleet.hears(EvidenceKind.CONNECTOR_AVAILABLE, charger_id="ch-1", at=after(90)) == {
         coming.stop_id
     }
+    assert await fleet.hears(PLUGGED, charger_id="ch-1", at=after(120)) == {coming.stop_id}
+
+
+async def test_who_left_before_that_van_came_says_nothing_of_its_plug(fleet: Fleet) -> None:
+    await fleet.hears(PLUGGED, charger_id="ch-1", at=after(-600))  # a stranger
+    await fleet.hears(EvidenceKind.CONNECTOR_AVAILABLE, charger_id="ch-1", at=after(-120))
+    refused = await fleet.stop(EN_ROUTE, charger_id="ch-3")
+    await fleet.tried(refused, "ch-1", after(50))
+    await fleet.stop(EN_ROUTE, telematics_id="car-2", charger_id="ch-1")
+    assert await fleet.hears(PLUGGED, charger_id="ch-1", at=after(60)) == {None}
+
+
+async def test_a_van_that_was_heard_to_plug_in_does_not_do_so_again(fleet: Fleet) -> None:
+    refused = await fleet.stop(EN_ROUTE, charger_id="ch-1")
+    assert await fleet.hears(PLUGGED, charger_id="ch-1", at=after(40)) == {refused.stop_id}
+    await fleet.tried(refused, "ch-1", after(50))
+    await fleet.goes_to(refused, "ch-3")
+    coming = await fleet.stop(EN_ROUTE, charger_id="ch-1")
     assert await fleet.hears(PLUGGED, charger_id="ch-1", at=after(120)) == {coming.stop_id}
 
 
