@@ -80,7 +80,7 @@ class OwnCall(Generic[A, R]):
     def __init__(self, name: str, result: type[R]) -> None:
         self.name, self.result = name, result
 
-    async def __call__(self, argument: A, *, summary: str = "") -> R:
+    async def __call__(self, argument: A, *, summary: str) -> R:
         """Raises ActivityError only where the store refuses the data itself (never retried)."""
         result: R | Unread = await workflow.execute_activity(
             self.name,
@@ -101,7 +101,7 @@ class Read(Generic[A, R]):
     ) -> None:
         self.name, self.result, self.otherwise, self.within_s = name, result, otherwise, within_s
 
-    async def __call__(self, argument: A, *, summary: str = "") -> R:
+    async def __call__(self, argument: A, *, summary: str) -> R:
         try:
             result: R | Unread = await workflow.execute_local_activity(
                 self.name,
@@ -128,7 +128,7 @@ class FirstCall(Generic[A, R]):
     def __init__(self, name: str, result: type[R]) -> None:
         self.name, self.result = name, result
 
-    async def __call__(self, argument: A, *, summary: str = "") -> R:
+    async def __call__(self, argument: A, *, summary: str) -> R:
         """Raises ActivityError only where the store refuses the data itself (never retried)."""
         try:
             result: R | Unread = await workflow.execute_local_activity(

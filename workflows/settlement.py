@@ -242,4 +242,6 @@ async def price_of(session: Session) -> Money | None:
     request = SettleRequest(
         charger=session.charger, energy_kwh=session.energy_kwh, occupied_s=session.occupied_s
     )
-    return (await calls.PRICE(request)).cost
+    text = f"{session.energy_kwh:.1f} kWh at {session.charger_id}, by its tariff"
+    priced = await calls.PRICE(request, summary=text)
+    return priced.cost

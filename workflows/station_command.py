@@ -39,7 +39,9 @@ class StationCommand:
             text = f"This is no task for a station: {task.why}"
             raise ApplicationError(text, type="station.bad_task", non_retryable=True)
         reply = await self._do(task)
-        await calls.NOTE_AT_STATION(StationTaskDone(task=task, reply=reply))
+        await calls.NOTE_AT_STATION(
+            StationTaskDone(task=task, reply=reply), summary=f"{reply.outcome} by {task.station_id}"
+        )
         return reply
 
     async def _do(self, task: StationTask) -> StationReply:
@@ -50,7 +52,7 @@ class StationCommand:
             if workflow.now() > too_late:
                 detail = "it came too late to be sent"
                 break
-            route = await calls.FIND_STATION(task)
+            route = await calls.FIND_STATION(task, summary=f"The gateway that holds {task.station_id}")
             if route.task_queue is None:
                 break
             try:
