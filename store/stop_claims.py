@@ -81,11 +81,10 @@ class StopClaims:
         reset_s: float = 0.0,
         start_most_s: float = 0.0,
     ) -> list[ClaimedStop]:
-        """Stops that nobody has seen or written for so long: not begun (`start_s`, or half
-        their age up to `start_most_s`), open (`check_s`), with a
-        cancel that waits (`cancel_s`), closed with a session that may live (`closed_s`). And stops that were
-        closed within `reset_s`: somebody may have set one back. Each is claimed by one caller; fair between
-        tenants."""
+        """Stops that nobody has seen or written for so long: not begun (`start_s`, or half their age, up to
+        `start_most_s`), open (`check_s`), with a cancel that waits (`cancel_s`), closed with a session that
+        may live (`closed_s`). And stops that were closed within `reset_s`: somebody may have set one back.
+        Each is claimed by one caller; fair between tenants."""
         found = await self._connection.execute(
             CLAIM,
             {

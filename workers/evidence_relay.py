@@ -132,7 +132,6 @@ class EvidenceRelay:
     async def _run(self) -> None:
         while True:
             try:
-                # Not wait_for: in Python 3.11 that forgets a cancel which meets the news.
                 async with asyncio.timeout(_SWEEP_S):
                     await self._news.wait()
                 await asyncio.sleep(_GATHER_S)  # one signal for what comes together saves history events

@@ -55,5 +55,6 @@ class Absences:
 
     async def _ends_within_patience(self) -> bool:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._closed.wait(), self._after_s)
+            async with asyncio.timeout(self._after_s):
+                await self._closed.wait()
         return self._closed.is_set()

@@ -204,7 +204,8 @@ class EvseTwin:
                 await asyncio.sleep(_RESULT_AFTER_S)
                 self.answer(order.response_url, "ACCEPTED")
             try:
-                await asyncio.wait_for(self._plugged.wait(), self._pace.connection_timeout_s)
+                async with asyncio.timeout(self._pace.connection_timeout_s):
+                    await self._plugged.wait()
             except TimeoutError:
                 self._note("other", order.reference, "connection_timeout")
                 return None
@@ -262,7 +263,8 @@ class EvseTwin:
                 break
             since = loop.time()
             try:
-                await asyncio.wait_for(session.stop.wait(), step_s)
+                async with asyncio.timeout(step_s):
+                    await session.stop.wait()
                 self._advance(session, min(step_s, loop.time() - since))
             except TimeoutError:
                 self._advance(session, step_s)
@@ -276,7 +278,8 @@ class EvseTwin:
         """Load management: no energy, and the session is told again as it stands."""
         self._power_kw = 0.0
         with suppress(TimeoutError):
-            await asyncio.wait_for(session.stop.wait(), self._pace.meter_interval_s)
+            async with asyncio.timeout(self._pace.meter_interval_s):
+                await session.stop.wait()
         self._change(session, kwh=session.body["kwh"])
 
     def _step_s(self) -> float:

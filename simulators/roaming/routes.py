@@ -183,7 +183,8 @@ async def _hang(partner: Partner, evse: EvseTwin, order: StartOrder, fault: Faul
 
     acting = asyncio.create_task(act()) if fault.delay_s > 0 else None
     try:
-        await asyncio.wait_for(partner.closing.wait(), _HANG_S)
+        async with asyncio.timeout(_HANG_S):
+            await partner.closing.wait()
     except TimeoutError:
         pass
     finally:

@@ -317,7 +317,7 @@ async def test_it_ends_in_whatever_moment_it_is_told_to(store: Store, town: Town
     it waits for, and the relay (and its process) went on for ever."""
     relay = EvidenceRelay(store, town.client)
     relay.start()
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0)  # now it waits for news
     relay.wake()
     for _ in range(steps):
         await asyncio.sleep(0)

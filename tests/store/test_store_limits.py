@@ -58,3 +58,17 @@ async def test_waiting_for_a_lock_ends_and_is_no_bad_data(store: Store, tenant: 
 async def test_every_unit_has_its_limits(store: Store, tenant: TenantId) -> None:
     async with store.tenant(tenant) as unit:
         assert tuple((await unit.connection.execute(_LIMITS)).one()) == ("3s", "6s", "8s")
+
+
+async def test_a_missing_or_forbidden_value_is_bad_data_and_a_taken_key_is_not(
+    store: Store, tenant: TenantId
+) -> None:
+    """The first no repeat heals; the second may be a race."""
+    missing = "INSERT INTO outbox (tenant_id, topic, payload) VALUES (:tenant, NULL, '{}')"
+    taken = """INSERT INTO vehicle_model (tenant_id, model_id, body)
+        SELECT :tenant, 'm', '{}' FROM generate_series(1, 2)"""
+    for statement, is_bad in ((missing, True), (taken, False)):
+        with pytest.raises(DBAPIError) as refused:
+            async with store.tenant(tenant) as unit:
+                await unit.connection.execute(text(statement), {"tenant": tenant})
+        assert is_bad_data(refused.value) is is_bad, refused.value

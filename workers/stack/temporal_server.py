@@ -185,7 +185,8 @@ class TemporalServer:
     async def answers(self) -> bool:
         """The server's frontend says that it serves."""
         try:
-            client = await asyncio.wait_for(Client.connect(self.address), 5)
+            async with asyncio.timeout(5):
+                client = await Client.connect(self.address)
             return await client.service_client.check_health(timeout=timedelta(seconds=2))
         except (RPCError, RuntimeError, TimeoutError):
             return False
